@@ -1,0 +1,16 @@
+//! Building blocks that the networks of `latent-text` share.
+//!
+//! - [`linear`], [`layer_norm`], [`softmax`]: the layers as the networks call them. Burn's own
+//!   modules hold the parameters; these functions choose the fast and the numerically safe way to
+//!   apply them.
+//! - [`attention`] with [`split_heads`] and [`merge_heads`].
+//! - [`weights`]: a module's parameters to and from safetensors files under PyTorch's conventions.
+
+mod attention;
+mod file;
+mod layers;
+pub mod weights;
+
+pub use attention::{attention, merge_heads, split_heads};
+pub use file::write_atomically;
+pub use layers::{cast_module, layer_norm, linear, softmax};

@@ -1,0 +1,126 @@
+//! Module parameters in safetensors files, under PyTorch's conventions: a parameter is named by its
+//! field path (`model.encoder.layers.0.fc1.weight`), a linear weight is stored `[out, in]`, and the
+//! gain and offset of a layer norm are called `weight` and `bias`.
+
+mod read;
+mod write;
+
+pub use read::{TensorFile, load, load_with};
+pub use write::{named_shapes, save};
+
+use std::path::PathBuf;
+
+/// What can go wrong with a weights file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file can't be read.
+    #[error("cannot read the weights file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file can't be written.
+    #[error("cannot write the weights file {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not whole, or not safetensors.
+    #[error("{path} is not a whole safetensors file; copy or download it again")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// The file holds other tensors than the model has.
+    #[error("{path} does not fit the model's configuration:{}", list(.problems))]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// One line for each tensor that is missing, unexpected or of another shape.
+        problems: Vec<String>,
+    },
+    /// One tensor can't be used.
+    #[error("{path}: tensor `{name}` {problem}")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The device failed to hand over a parameter.
+    #[error("cannot read parameter `{name}` back from the device: {problem}")]
+    Device {
+        /// The parameter.
+        name: String,
+        /// What the device answered.
+        problem: String,
+    },
+}
+
+/// The first problems, one a line.
+fn list(problems: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = String::new();
+    for problem in problems.iter().take(SHOWN) {
+        text.push_str("\n  ");
+        text.push_str(problem);
+    }
+    if problems.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", problems.len() - SHOWN));
+    }
+    text
+}
+
+/// Follows a traversal of a module and tells where it stands.
+#[derive(Default)]
+struct Cursor {
+    path: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl Cursor {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.path.push(name.to_string());
+        self.containers.push(container.to_string());
+    }
+
+    fn exit(&mut self) {
+        self.path.pop();
+        self.containers.pop();
+    }
+
+    fn is_in(&self, container: &str) -> bool {
+        self.containers.last().is_some_and(|last| last == container)
+    }
+
+    /// The parameter's name in PyTorch's words.
+    fn name(&self) -> String {
+        let mut name = self.path.join(".");
+        if self.is_in("Struct:LayerNorm") {
+            for (burn, torch) in [("gamma", "weight"), ("beta", "bias")] {
+                if let Some(stem) = name.strip_suffix(burn) {
+                    name = format!("{stem}{torch}");
+                    break;
+                }
+            }
+        }
+        name
+    }
+
+    /// Whether files hold the transpose of this parameter.
+    fn is_transposed(&self) -> bool {
+        self.is_in("Struct:Linear") && self.path.last().is_some_and(|last| last == "weight")
+    }
+}

@@ -1,0 +1,59 @@
+//! The layers against what they are defined to be.
+
+use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig};
+use burn::tensor::{Bool, Device, Distribution, FloatDType, Tensor, Tolerance};
+use latent_text_nn::{attention, layer_norm, linear, merge_heads, split_heads};
+
+#[test]
+fn linear_on_three_dimensions_equals_the_module() {
+    let device = Device::default();
+    let layer = LinearConfig::new(6, 4).init(&device);
+    let x = Tensor::<3>::random([2, 3, 6], Distribution::Normal(0.0, 1.0), &device);
+    let expected = layer.forward(x.clone()).into_data();
+    linear(&layer, x).into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+}
+
+#[test]
+fn layer_norm_in_bf16_is_computed_in_f32() {
+    let device = Device::default();
+    let norm = LayerNormConfig::new(64).init(&device);
+    // A large offset: in bf16 arithmetic the variance would be lost.
+    let x = Tensor::<2>::random([3, 64], Distribution::Normal(0.0, 1.0), &device) + 200.0;
+    let half = x.cast(FloatDType::BF16);
+    let expected = layer_norm(&norm, half.clone().cast(FloatDType::F32));
+    let found = layer_norm(&norm, half);
+    assert_eq!(found.dtype(), FloatDType::BF16.into());
+    found
+        .cast(FloatDType::F32)
+        .into_data()
+        .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(2e-2));
+}
+
+#[test]
+fn attention_averages_the_visible_values_when_all_logits_are_equal() {
+    let device = Device::default();
+    let q = Tensor::<4>::zeros([1, 1, 2, 4], &device);
+    let v = Tensor::<4>::from_data([[[[1.0f32], [3.0], [100.0]]]], &device);
+    let k = Tensor::<4>::ones([1, 1, 3, 4], &device);
+    let visible = Tensor::<4, Bool>::from_data([[[[true, true, false]]]], &device);
+    let found = attention(q, k, v, Some(visible), &DropoutConfig::new(0.0).init());
+    assert_eq!(found.try_into_vec_as::<f32>().unwrap(), vec![2.0, 2.0]);
+}
+
+#[test]
+fn attention_with_nothing_visible_stays_finite() {
+    let device = Device::default();
+    let x = Tensor::<4>::random([1, 2, 3, 4], Distribution::Default, &device);
+    let visible = Tensor::<4, Bool>::from_data([[[[false, false, false]]]], &device);
+    let found = attention(x.clone(), x.clone(), x, Some(visible), &DropoutConfig::new(0.0).init());
+    assert!(found.try_into_vec_as::<f32>().unwrap().iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn heads_split_and_merge_back() {
+    let device = Device::default();
+    let x = Tensor::<3>::random([2, 5, 12], Distribution::Default, &device);
+    let split = split_heads(x.clone(), 3);
+    assert_eq!(split.dims(), [2, 3, 5, 4]);
+    assert_eq!(merge_heads(split).into_data(), x.into_data());
+}
