@@ -1,0 +1,176 @@
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Bool, Device, Int, Tensor};
+use latent_text_nn::{layer_norm, linear};
+
+use crate::DenoiserConfig;
+use crate::class_embedding::ClassEmbedding;
+use crate::time_embedding::TimeEmbedding;
+use crate::transformer::Transformer;
+
+/// The network that looks at noisy latents and predicts what the diffusion asks of it: v, x0 or eps.
+///
+/// A pre-norm transformer over the latent vectors of a text. It is told the noise level as `alpha`,
+/// the share of the signal in the variance (`z = sqrt(alpha) x0 + sqrt(1 - alpha) eps`), never the
+/// time, and its own previous estimate of x0 (self-conditioning). See Lovelace et al., "Latent
+/// Diffusion for Language Generation" (LD4LG), section 4 and appendix.
+#[derive(Module, Debug)]
+pub struct Denoiser {
+    time: TimeEmbedding,
+    class_embedding: Option<ClassEmbedding>,
+    /// Takes the place of the estimate where there is none, `[1, latent_dim]`.
+    initial_estimate: Param<Tensor<2>>,
+    input_projection: Linear,
+    positions: Embedding,
+    time_projection: Linear,
+    transformer: Transformer,
+    output_norm: LayerNorm,
+    output_projection: Linear,
+}
+
+/// A previous estimate of the clean latents, which the denoiser refines.
+#[derive(Clone, Debug)]
+pub struct SelfCondition {
+    /// The estimate of x0, `[batch, latents, latent_dim]`.
+    pub estimate: Tensor<3>,
+    /// Which samples have an estimate, `[batch]`; the others get the learned stand-in. None means
+    /// that all have one.
+    pub present: Option<Tensor<1, Bool>>,
+}
+
+impl Denoiser {
+    pub(crate) fn new(config: &DenoiserConfig, device: &Device) -> Self {
+        let (dim, time_dim, latent_dim) = (config.dim, config.time_dim(), config.latent_dim);
+        Self {
+            time: TimeEmbedding::new(dim, time_dim, device),
+            class_embedding: config
+                .classes
+                .map(|classes| ClassEmbedding::new(classes, dim, time_dim, device)),
+            initial_estimate: Initializer::Normal { mean: 0.0, std: 0.02 }
+                .init([1, latent_dim], device),
+            input_projection: LinearConfig::new(2 * latent_dim, dim).init(device),
+            positions: EmbeddingConfig::new(config.max_latents, dim).init(device),
+            time_projection: LinearConfig::new(time_dim, dim).init(device),
+            transformer: Transformer::new(config, device),
+            output_norm: LayerNormConfig::new(dim).init(device),
+            output_projection: LinearConfig::new(dim, latent_dim)
+                .with_initializer(Initializer::Zeros)
+                .init(device),
+        }
+    }
+
+    /// The network's output for every latent vector, in the dtype of `z`.
+    ///
+    /// Inside, the dtype of the parameters is used, save for norms, softmax and the sinusoid of
+    /// `alpha`, which are computed in f32. Dropout acts on an autodiff device only. `alpha` gets no
+    /// gradient.
+    ///
+    /// # Shapes
+    /// - `z`: the noisy latents, `[batch, latents, latent_dim]`
+    /// - `alpha`: the share of the signal in the variance, in (0, 1), `[batch]`
+    /// - `self_cond`: the previous estimate; none before the first one
+    /// - `classes`: class indices, `[batch]`, where index `C` is the null class. None stands for
+    ///   the null class everywhere
+    /// - returns `[batch, latents, latent_dim]`
+    ///
+    /// # Panics
+    /// If there are more latents than `max_latents`, if a shape is not as above, or if an
+    /// unconditional denoiser is given classes.
+    pub fn forward(
+        &self,
+        z: Tensor<3>,
+        alpha: Tensor<1>,
+        self_cond: Option<SelfCondition>,
+        classes: Option<Tensor<1, Int>>,
+    ) -> Tensor<3> {
+        let dtype = z.dtype();
+        let time = gelu(self.embed_condition(alpha, classes));
+        let h = self.embed_latents(z, self_cond, time.clone());
+        let h = self.transformer.forward(h, time);
+        linear(&self.output_projection, layer_norm(&self.output_norm, h)).cast(dtype)
+    }
+
+    /// Noise level and class, `[batch, time_dim]`.
+    fn embed_condition(&self, alpha: Tensor<1>, classes: Option<Tensor<1, Int>>) -> Tensor<2> {
+        let time = self.time.forward(alpha);
+        let Some(embedding) = &self.class_embedding else {
+            assert!(classes.is_none(), "an unconditional denoiser was given classes");
+            return time;
+        };
+        time + match classes {
+            Some(classes) => embedding.forward(classes),
+            None => embedding.null_class(),
+        }
+    }
+
+    /// The transformer's input, `[batch, latents, dim]`.
+    fn embed_latents(
+        &self,
+        z: Tensor<3>,
+        self_cond: Option<SelfCondition>,
+        time: Tensor<2>,
+    ) -> Tensor<3> {
+        let [_, latents, _] = z.dims();
+        let [_, dim] = self.positions.weight.dims();
+        let estimate = self.estimate(self_cond, z.dims());
+        let z = z.cast(estimate.dtype());
+        let h = linear(&self.input_projection, Tensor::cat(vec![z, estimate], 2));
+        let positions = self.positions.weight.val().slice_dim(0, 0..latents);
+        let positions = positions * (dim as f64).powf(-0.5);
+        let time = linear(&self.time_projection, time);
+        h + positions.unsqueeze_dim(0) + time.unsqueeze_dim(1)
+    }
+
+    /// The estimate where there is one and the learned stand-in elsewhere, in the parameters' dtype.
+    fn estimate(&self, self_cond: Option<SelfCondition>, shape: [usize; 3]) -> Tensor<3> {
+        let initial = self.initial_estimate.val().unsqueeze_dim::<3>(0);
+        let dtype = initial.dtype();
+        match self_cond {
+            None => initial.expand(shape),
+            Some(SelfCondition { estimate, present: None }) => estimate.cast(dtype),
+            Some(SelfCondition { estimate, present: Some(present) }) => {
+                let present = present.unsqueeze_dims::<3>(&[1, 2]).expand(shape);
+                initial.expand(shape).mask_where(present, estimate.cast(dtype))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_adds_its_projected_row_to_the_condition() {
+        let device = Device::default();
+        let config = DenoiserConfig {
+            latent_dim: 4,
+            dim: 8,
+            head_dim: 4,
+            depth: 2,
+            dense_connections: 1,
+            classes: Some(3),
+            ..Default::default()
+        };
+        let denoiser = config.init(&device);
+        let embedding = denoiser.class_embedding.as_ref().unwrap();
+        let alpha = || Tensor::<1>::from_data([0.2, 0.9], &device);
+
+        let classes = Tensor::from_data([2, 0], &device);
+        let added =
+            denoiser.embed_condition(alpha(), Some(classes)) - denoiser.time.forward(alpha());
+        let rows = embedding.table.weight.val();
+        let rows = Tensor::cat(vec![rows.clone().slice(2..3), rows.slice(0..1)], 0);
+        let expected = embedding.projection.forward(rows);
+        let error: f32 = (added - expected).abs().max().into_scalar();
+        assert!(error < 1e-6, "{error}");
+
+        let null = Tensor::from_data([3, 3], &device);
+        let named = denoiser.embed_condition(alpha(), Some(null));
+        let implied = denoiser.embed_condition(alpha(), None);
+        let error: f32 = (named - implied).abs().max().into_scalar();
+        assert!(error < 1e-6, "{error}");
+    }
+}

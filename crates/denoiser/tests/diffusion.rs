@@ -1,0 +1,119 @@
+//! Losses and whole sampling runs against those of LD4LG's published code.
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor};
+use common::{error, fixture, golden, golden_config, golden_denoiser};
+use latent_text_denoiser::{Denoiser, SelfCondition};
+use latent_text_diffusion::{
+    DenoiserInput, LossKind, NoiseScheduleConfig, NoiseSource, Prediction, SamplerKind,
+    SamplerPlan, add_noise, loss, sample,
+};
+use latent_text_nn::weights::TensorFile;
+
+const STEPS: usize = 6;
+
+/// What f32 rounding in the published code can move. Its schedule is in f32, ours in f64: one digit
+/// of `alpha`, which the sinusoid multiplies by 1000, moves these latents by up to 9e-5, and several
+/// by 2e-4 (with an f32 schedule, DDIM runs agree to 8e-6). Its DDPM step divides a difference of
+/// near-equal terms by 0.002 in the first step, where one digit of `eps` moves them by 1e-4.
+const TOLERANCE: f32 = 2e-4;
+
+/// Hands out the noise of a recorded run.
+struct Recorded {
+    file: TensorFile,
+    drawn: usize,
+}
+
+impl NoiseSource for Recorded {
+    fn draw(&mut self, shape: [usize; 3], device: &Device) -> Tensor<3> {
+        let noise = self.file.tensor(&format!("noise.{}", self.drawn), device).unwrap();
+        assert_eq!(noise.dims(), shape);
+        self.drawn += 1;
+        noise
+    }
+}
+
+fn predict(denoiser: &Denoiser, input: DenoiserInput) -> Tensor<3> {
+    let self_cond = input.self_cond.map(|estimate| SelfCondition { estimate, present: None });
+    denoiser.forward(input.z, input.alpha, self_cond, None)
+}
+
+/// Replays a recorded run; returns its largest error and the number of draws.
+fn replay(name: &str, sampler: SamplerKind, prediction: Prediction) -> (f32, usize) {
+    let device = Device::default();
+    let denoiser = golden_denoiser(&golden_config(), &device);
+    let schedule = NoiseScheduleConfig::default().init().unwrap();
+    let plan = SamplerPlan::new(&schedule, sampler, prediction, STEPS).unwrap();
+    let mut noise = Recorded { file: golden(name), drawn: 0 };
+    let expected: Tensor<3> = noise.file.tensor("out", &device).unwrap();
+    let latents = sample(
+        &plan,
+        expected.dims(),
+        &mut noise,
+        &device,
+        |input| predict(&denoiser, input),
+        |_| ControlFlow::Continue(()),
+    )
+    .unwrap();
+    let error = error(latents, expected);
+    println!("{name}: largest error {error:e}");
+    (error, noise.drawn)
+}
+
+#[test]
+fn ddpm_runs_end_at_the_published_codes_latents() {
+    for (name, prediction) in [
+        ("sample_ddpm_pred_v.safetensors", Prediction::V),
+        ("sample_ddpm_pred_x0.safetensors", Prediction::X0),
+    ] {
+        let (error, draws) = replay(name, SamplerKind::Ddpm, prediction);
+        assert!(error < TOLERANCE, "{name}: {error}");
+        assert_eq!(draws, STEPS, "{name}");
+    }
+}
+
+#[test]
+fn ddim_runs_end_at_the_published_codes_latents() {
+    for (name, prediction) in [
+        ("sample_ddim_pred_v.safetensors", Prediction::V),
+        ("sample_ddim_pred_x0.safetensors", Prediction::X0),
+    ] {
+        let (error, draws) = replay(name, SamplerKind::Ddim, prediction);
+        assert!(error < TOLERANCE, "{name}: {error}");
+        assert_eq!(draws, 1, "{name}");
+    }
+}
+
+#[test]
+fn losses_are_the_published_codes() {
+    let device = Device::default();
+    let denoiser = golden_denoiser(&golden_config(), &device);
+    let inputs = golden("loss_inputs.safetensors");
+    let x0: Tensor<3> = inputs.tensor("x0", &device).unwrap();
+    let eps: Tensor<3> = inputs.tensor("noise", &device).unwrap();
+    let times = inputs.tensor::<1>("t", &device).unwrap().try_into_vec_as::<f64>().unwrap();
+    let alpha = NoiseScheduleConfig::default().init().unwrap().alphas(&times, &device);
+    let text = fs::read_to_string(fixture("loss_values.json")).unwrap();
+    let expected: HashMap<String, f32> = serde_json::from_str(&text).unwrap();
+
+    let z = add_noise(x0.clone(), eps.clone(), alpha.clone());
+    let output = denoiser.forward(z, alpha.clone(), None, None);
+    for (objective, prediction) in
+        [("pred_v", Prediction::V), ("pred_x0", Prediction::X0), ("pred_noise", Prediction::Eps)]
+    {
+        let target = prediction.target(x0.clone(), eps.clone(), alpha.clone());
+        for (norm, kind) in
+            [("l2", LossKind::L2), ("l1", LossKind::L1), ("smooth_l1", LossKind::SmoothL1)]
+        {
+            let value = loss(kind, output.clone(), target.clone()).into_scalar::<f32>();
+            let expected = expected[&format!("{objective}/{norm}")];
+            println!("{objective}/{norm}: {value} for {expected}");
+            assert!((value - expected).abs() < 1e-5, "{objective}/{norm}: {value} {expected}");
+        }
+    }
+}

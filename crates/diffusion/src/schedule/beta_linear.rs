@@ -1,0 +1,13 @@
+use serde::{Deserialize, Serialize};
+
+/// `g(t) = exp(-10^-4 - 10 t^2)`, the continuous-time form of the linear betas of Ho et al. (2020).
+/// It has no parameters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BetaLinear {}
+
+impl BetaLinear {
+    pub(super) fn at(&self, t: f64) -> f64 {
+        (-1e-4 - 10.0 * t * t).exp()
+    }
+}

@@ -1,0 +1,292 @@
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use latent_text_diffusion::sampler::{Ddim, Transition};
+use latent_text_diffusion::schedule::{BetaLinear, Sigmoid, SimpleLinear};
+use latent_text_diffusion::{
+    DenoiserInput, DiffusionError, NoiseSchedule, NoiseScheduleConfig, Prediction, SampleNoise,
+    Sampler, SamplerKind, SamplerPlan, ScheduleKind, StepReport, rescale_norm, sample,
+};
+
+use crate::support::{Replay, assert_close, device, normal, values};
+
+const SHAPE: [usize; 3] = [2, 3, 4];
+
+fn schedule() -> NoiseSchedule {
+    NoiseScheduleConfig::default().init().unwrap()
+}
+
+fn plan(sampler: SamplerKind, prediction: Prediction, steps: usize) -> SamplerPlan {
+    SamplerPlan::new(&schedule(), sampler, prediction, steps).unwrap()
+}
+
+/// Some function of all that a network sees.
+fn network(input: DenoiserInput) -> Tensor<3> {
+    let alpha = input.alpha.reshape([SHAPE[0], 1, 1]);
+    let z = (input.z * 0.8 + alpha).tanh();
+    match input.self_cond {
+        None => z,
+        Some(estimate) => z + estimate * 0.3,
+    }
+}
+
+fn go_on(_: StepReport<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// `a x + b y` on the host.
+fn combine(a: f64, x: &[f32], b: f64, y: &[f32]) -> Vec<f32> {
+    let pairs = x.iter().zip(y);
+    pairs.map(|(&x, &y)| (a * f64::from(x) + b * f64::from(y)) as f32).collect()
+}
+
+#[test]
+fn a_ddpm_step_is_the_formula_of_the_paper() {
+    for step in 1..5 {
+        let plan = plan(SamplerKind::Ddpm, Prediction::Eps, 6);
+        let (z, eps, n) = (normal(1, SHAPE), normal(2, SHAPE), normal(3, SHAPE));
+        let mut state = plan.start(z);
+        let mut noise = Replay::new(vec![n.clone(); step + 1]);
+        for _ in 0..step {
+            state = plan.step(state, eps.clone(), &mut noise);
+        }
+        let before = values(state.z().clone());
+        let after = values(plan.step(state, eps.clone(), &mut noise).into_z());
+
+        let a = schedule().alpha(1.0 - step as f64 / 6.0);
+        let r = a / schedule().alpha(1.0 - (step + 1) as f64 / 6.0);
+        let mean = combine(
+            1.0 / r.sqrt(),
+            &before,
+            -(1.0 - r) / (1.0 - a).sqrt() / r.sqrt(),
+            &values(eps),
+        );
+        let expected = combine(1.0, &mean, (1.0 - r).sqrt(), &values(n));
+        assert_close(&after, &expected, 1e-4);
+    }
+}
+
+#[test]
+fn a_ddim_step_is_the_formula_of_the_paper() {
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 6);
+    let (z, v) = (normal(1, SHAPE), normal(2, SHAPE));
+    let after = plan.step(plan.start(z.clone()), v.clone(), &mut Replay::new(vec![]));
+
+    let [from, to] = [plan.levels()[0], plan.levels()[1]];
+    let (z, v) = (values(z), values(v));
+    let x0 = combine(from.signal(), &z, -from.noise(), &v);
+    let eps = combine(from.noise(), &z, from.signal(), &v);
+    assert_close(&values(after.x0().unwrap().clone()), &x0, 1e-6);
+    let expected = combine(to.signal(), &x0, to.noise(), &eps);
+    assert_close(&values(after.into_z()), &expected, 1e-6);
+}
+
+#[test]
+fn times_are_uniform() {
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 4);
+    let expected = [1.0, 0.75, 0.5, 0.25].map(|t| schedule().level(t));
+    assert_eq!(plan.levels(), expected);
+    assert_eq!(plan.steps(), 4);
+}
+
+#[test]
+fn the_network_sees_the_level_and_the_estimate_of_the_step_before() {
+    for sampler in [SamplerKind::Ddpm, SamplerKind::Ddim] {
+        let plan = plan(sampler, Prediction::V, 5);
+        let mut seen = Vec::new();
+        let mut reported = Vec::new();
+        let latents = sample(
+            &plan,
+            SHAPE,
+            &mut SampleNoise::new(3, 0..2),
+            &device(),
+            |input| {
+                seen.push((values(input.alpha.clone()), input.self_cond.clone().map(values)));
+                network(input)
+            },
+            |report| {
+                assert_eq!((report.step, report.steps), (reported.len() + 1, 5));
+                reported.push((report.alpha, values(report.x0.clone())));
+                ControlFlow::Continue(())
+            },
+        );
+
+        assert_eq!((seen.len(), reported.len()), (5, 5));
+        assert_eq!(seen[0].1, None);
+        for step in 0..5 {
+            let alpha = plan.levels()[step].alpha();
+            assert_eq!(seen[step].0, [alpha as f32; 2]);
+            assert_eq!(reported[step].0, alpha);
+            if step > 0 {
+                assert_eq!(seen[step].1.as_ref(), Some(&reported[step - 1].1));
+            }
+        }
+        assert_eq!(values(latents.unwrap()), reported[4].1, "the last estimate is the result");
+    }
+}
+
+#[test]
+fn noise_is_drawn_once_at_the_start_and_between_the_steps_of_ddpm() {
+    for (sampler, draws) in [(SamplerKind::Ddpm, 6), (SamplerKind::Ddim, 1)] {
+        let mut noise = Replay::new((0..draws).map(|seed| normal(seed, SHAPE)).collect());
+        let plan = plan(sampler, Prediction::V, 6);
+        sample(&plan, SHAPE, &mut noise, &device(), network, go_on).unwrap();
+        assert_eq!(noise.left(), 0);
+    }
+}
+
+#[test]
+fn a_sample_does_not_depend_on_its_batch() {
+    let plan = plan(SamplerKind::Ddpm, Prediction::V, 6);
+    let network = |input: DenoiserInput| input.z.tanh();
+    let run = |samples: std::ops::Range<u64>| {
+        let shape = [samples.clone().count(), 3, 4];
+        let mut noise = SampleNoise::new(11, samples);
+        values(sample(&plan, shape, &mut noise, &device(), network, go_on).unwrap())
+    };
+    let all = run(0..6);
+    assert_close(&run(2..4), &all[2 * 12..4 * 12], 1e-6);
+}
+
+#[test]
+fn a_run_can_be_continued_from_a_copy_of_its_state() {
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 6);
+    let mut noise = Replay::new(vec![]);
+    let mut advance = |state| {
+        let input = plan.denoiser_input(&state)?;
+        Some(plan.step(state, network(input), &mut noise))
+    };
+    let mut state = plan.start(normal(1, SHAPE));
+    for _ in 0..3 {
+        state = advance(state).unwrap();
+    }
+    let mut finish = |mut state: latent_text_diffusion::SamplerState| {
+        while state.step() < 6 {
+            state = advance(state).unwrap();
+        }
+        assert!(plan.denoiser_input(&state).is_none());
+        values(state.into_z())
+    };
+    assert_eq!(finish(state.clone()), finish(state));
+}
+
+#[test]
+fn the_callback_stops_a_run() {
+    let plan = plan(SamplerKind::Ddpm, Prediction::V, 6);
+    let stop_at = |stop: usize| {
+        let mut noise = SampleNoise::new(0, 0..2);
+        sample(&plan, SHAPE, &mut noise, &device(), network, |report| match report.step == stop {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    };
+    assert_eq!(stop_at(3).unwrap_err(), DiffusionError::Stopped { step: 3, steps: 6 });
+    assert!(stop_at(6).is_ok(), "nothing is left to stop after the last step");
+}
+
+#[test]
+fn rescaled_estimates_change_x0_and_eps() {
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 6).rescale_x0(true);
+    let (z, v) = (normal(1, SHAPE), normal(2, SHAPE));
+    let [from, to] = [plan.levels()[0], plan.levels()[1]];
+    let raw = Prediction::V.to_x0(z.clone(), from, v.clone());
+    let after = plan.step(plan.start(z.clone()), v, &mut Replay::new(vec![]));
+
+    let x0 = values(rescale_norm(raw));
+    assert_close(&values(after.x0().unwrap().clone()), &x0, 1e-6);
+    let eps = combine(1.0 / from.noise(), &values(z), -from.signal() / from.noise(), &x0);
+    let expected = combine(to.signal(), &x0, to.noise(), &eps);
+    assert_close(&values(after.into_z()), &expected, 1e-5);
+
+    let mut noise = SampleNoise::new(0, 0..2);
+    let latents = sample(&plan, SHAPE, &mut noise, &device(), network, go_on).unwrap();
+    for vector in values(latents).chunks(4) {
+        let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        assert!((norm - 2.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn short_and_long_plans_stay_finite() {
+    let kinds = [
+        ScheduleKind::default(),
+        ScheduleKind::SimpleLinear(SimpleLinear {}),
+        ScheduleKind::BetaLinear(BetaLinear {}),
+        ScheduleKind::Sigmoid(Sigmoid::default()),
+    ];
+    for kind in kinds {
+        for scale in [1e-3, 1.0, 1e3] {
+            let schedule = NoiseScheduleConfig { kind: kind.clone(), scale }.init().unwrap();
+            for &sampler in SamplerKind::ALL {
+                for prediction in [Prediction::X0, Prediction::Eps, Prediction::V] {
+                    // At 4,000 steps the ends of the cosine lie within the clamp of the log-SNR.
+                    let long = prediction == Prediction::V && scale == 1.0;
+                    for steps in [Some(1), Some(2), long.then_some(4000)].into_iter().flatten() {
+                        let plan = SamplerPlan::new(&schedule, sampler, prediction, steps).unwrap();
+                        let mut noise = SampleNoise::new(5, 0..2);
+                        let latents =
+                            sample(&plan, SHAPE, &mut noise, &device(), network, go_on).unwrap();
+                        let finite = values(latents).iter().all(|x| x.is_finite());
+                        assert!(finite, "{kind:?} {scale} {sampler} {prediction:?} {steps}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sampler_from_outside_sees_the_estimate_of_the_step_before() {
+    /// DDIM that checks what a multistep sampler relies on.
+    #[derive(Debug)]
+    struct Watching;
+
+    impl Sampler for Watching {
+        fn step(&self, transition: Transition, noise: &mut dyn FnMut() -> Tensor<3>) -> Tensor<3> {
+            let is_first = transition.from == schedule().level(1.0);
+            assert_eq!(transition.previous.is_none(), is_first);
+            if let Some(previous) = &transition.previous {
+                assert!(previous.level < transition.from && transition.from < transition.to);
+                assert_ne!(values(previous.x0.clone()), values(transition.x0.clone()));
+            }
+            Ddim.step(transition, noise)
+        }
+    }
+
+    let watching =
+        SamplerPlan::with_sampler(&schedule(), Arc::new(Watching), Prediction::V, 5).unwrap();
+    let run = |plan: &SamplerPlan| {
+        let mut noise = SampleNoise::new(1, 0..2);
+        values(sample(plan, SHAPE, &mut noise, &device(), network, go_on).unwrap())
+    };
+    assert_eq!(run(&watching), run(&plan(SamplerKind::Ddim, Prediction::V, 5)));
+}
+
+#[test]
+fn unusable_settings_are_errors() {
+    let none = SamplerPlan::new(&schedule(), SamplerKind::Ddim, Prediction::V, 0);
+    assert_eq!(none.unwrap_err(), DiffusionError::NoSteps);
+
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 2);
+    let mut noise = SampleNoise::new(0, 0..0);
+    let empty = sample(&plan, [0, 3, 4], &mut noise, &device(), network, go_on);
+    assert_eq!(empty.unwrap_err(), DiffusionError::EmptyShape { shape: [0, 3, 4] });
+}
+
+#[test]
+#[should_panic(expected = "the network's output against the latents")]
+fn an_output_of_another_shape_is_a_bug_of_the_caller() {
+    let plan = plan(SamplerKind::Ddim, Prediction::V, 2);
+    plan.step(plan.start(normal(1, SHAPE)), normal(1, [1, 3, 4]), &mut Replay::new(vec![]));
+}
+
+#[test]
+fn samplers_have_names() {
+    for &kind in SamplerKind::ALL {
+        assert_eq!(kind.to_string().parse::<SamplerKind>().unwrap(), kind);
+        assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+    }
+    let error = "euler".parse::<SamplerKind>().unwrap_err();
+    assert_eq!(error.to_string(), "there is no sampler `euler`; choose one of: ddpm, ddim");
+}

@@ -1,0 +1,207 @@
+//! The network; its fields are named after the tensors of Hugging Face's checkpoints.
+
+mod attention;
+mod cache;
+mod init;
+mod layers;
+mod weights;
+
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, Embedding, LayerNorm};
+use burn::tensor::{Bool, Int, Tensor, module};
+use latent_text_nn::layer_norm;
+
+pub(crate) use self::cache::DecoderCache;
+use self::layers::{DecoderLayer, EncoderLayer};
+
+/// BART's position tables begin with two rows that no position uses.
+const POSITION_OFFSET: usize = 2;
+
+/// BART (Lewis et al., 2019): a bidirectional encoder and an autoregressive decoder with
+/// post-layer-norm blocks, which share one embedding table with the output layer.
+///
+/// Made by [`BartConfig::init`](crate::BartConfig::init). Dropout acts on autodiff devices only.
+#[derive(Module, Debug)]
+pub struct Bart {
+    model: BartModel,
+    /// `[1, vocabulary]`, added to the logits; `None` stands for zeros and saves the addition.
+    final_logits_bias: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    text_ends: TextEnds,
+}
+
+/// The ids that begin and end generated texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextEnds {
+    pub start: u32,
+    pub eos: u32,
+    pub forced_bos: Option<u32>,
+    pub forced_eos: Option<u32>,
+}
+
+#[derive(Module, Debug)]
+struct BartModel {
+    shared: Embedding,
+    encoder: BartEncoder,
+    decoder: BartDecoder,
+    embed_scale: f64,
+}
+
+#[derive(Module, Debug)]
+struct BartEncoder {
+    embed_positions: Embedding,
+    layers: Vec<EncoderLayer>,
+    layernorm_embedding: LayerNorm,
+    dropout: Dropout,
+}
+
+#[derive(Module, Debug)]
+struct BartDecoder {
+    embed_positions: Embedding,
+    layers: Vec<DecoderLayer>,
+    layernorm_embedding: LayerNorm,
+    dropout: Dropout,
+}
+
+impl Bart {
+    /// The encoder's states of token ids.
+    ///
+    /// # Shapes
+    /// - `input_ids`: `[batch, length]`
+    /// - `attention_mask`: `[batch, length]`, `true` at real tokens; none if there is no padding
+    /// - returns `[batch, length, d_model]`
+    ///
+    /// # Panics
+    /// If the texts are longer than the position table.
+    pub fn encode(
+        &self,
+        input_ids: Tensor<2, Int>,
+        attention_mask: Option<Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let encoder = &self.model.encoder;
+        let x = self.model.embed(input_ids);
+        let x = add_positions(x, 0, &encoder.embed_positions, &encoder.layernorm_embedding);
+        let visible = attention_mask.map(visible_keys);
+        encoder
+            .layers
+            .iter()
+            .fold(encoder.dropout.forward(x), |x, layer| layer.forward(x, visible.clone()))
+    }
+
+    /// The logits of every next token when the decoder is shown `decoder_input_ids`
+    /// (teacher forcing; see [`shift_right`](crate::shift_right)).
+    ///
+    /// # Shapes
+    /// - `decoder_input_ids`: `[batch, length]`
+    /// - `encoder_states`: `[batch, source, d_model]`
+    /// - `encoder_mask`: `[batch, source]`, `true` where the decoder may look; none for everywhere
+    /// - returns `[batch, length, vocabulary]`
+    ///
+    /// # Panics
+    /// If the texts are longer than the position table.
+    pub fn decode(
+        &self,
+        decoder_input_ids: Tensor<2, Int>,
+        encoder_states: Tensor<3>,
+        encoder_mask: Option<Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let decoder = &self.model.decoder;
+        let [_, length] = decoder_input_ids.dims();
+        let x = self.model.embed(decoder_input_ids);
+        let x = add_positions(x, 0, &decoder.embed_positions, &decoder.layernorm_embedding);
+        let mut x = decoder.dropout.forward(x);
+        let device = x.device();
+        let past = Tensor::<2, Bool>::tril_mask([length, length], 0, &device).bool_not();
+        let past = past.unsqueeze::<4>();
+        let visible = encoder_mask.map(visible_keys);
+        for layer in &decoder.layers {
+            let own = layer.self_attn.keys_values(x.clone());
+            let source = layer.encoder_attn.keys_values(encoder_states.clone());
+            x = layer.forward(x, own, Some(past.clone()), source, visible.clone());
+        }
+        self.logits(x)
+    }
+
+    /// One step of cached decoding: shows the decoder the next ids `[batch, 1]` of every row and
+    /// returns its state `[batch, 1, d_model]` behind them.
+    pub(crate) fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
+        let decoder = &self.model.decoder;
+        let x = self.model.embed(ids);
+        let position = cache.length();
+        let x = add_positions(x, position, &decoder.embed_positions, &decoder.layernorm_embedding);
+        let mut x = decoder.dropout.forward(x);
+        let visible = cache.advance();
+        let visible_source = cache.visible_source();
+        for (index, layer) in decoder.layers.iter().enumerate() {
+            let own = cache.append(index, layer.self_attn.keys_values(x.clone()));
+            let source = cache.source(index);
+            x = layer.forward(x, own, Some(visible.clone()), source, visible_source.clone());
+        }
+        x
+    }
+
+    /// `[batch, length, d_model]` to `[batch, length, vocabulary]`.
+    pub(crate) fn logits(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, length, width] = x.dims();
+        let table = self.model.shared.weight.val();
+        let [vocabulary, _] = table.dims();
+        let mut logits = x.reshape([batch * length, width]).matmul(table.transpose());
+        if let Some(bias) = &self.final_logits_bias {
+            logits = logits + bias.val();
+        }
+        logits.reshape([batch, length, vocabulary])
+    }
+
+    /// An empty cache for decoding from these encoder states.
+    pub(crate) fn start_cache(
+        &self,
+        encoder_states: Tensor<3>,
+        encoder_mask: Option<Tensor<2, Bool>>,
+    ) -> DecoderCache {
+        let device = encoder_states.device();
+        let sources = self
+            .model
+            .decoder
+            .layers
+            .iter()
+            .map(|layer| layer.encoder_attn.keys_values(encoder_states.clone()))
+            .collect();
+        DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
+    }
+
+    pub(crate) fn text_ends(&self) -> TextEnds {
+        self.text_ends
+    }
+
+    /// Number of positions that texts may have.
+    pub(crate) fn max_positions(&self) -> usize {
+        self.model.decoder.embed_positions.weight.lazy_shape()[0] - POSITION_OFFSET
+    }
+}
+
+impl BartModel {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let x = module::embedding(self.shared.weight.val(), ids);
+        if self.embed_scale == 1.0 { x } else { x * self.embed_scale }
+    }
+}
+
+/// Adds the rows of the position table from position `first` on, and normalises.
+fn add_positions(x: Tensor<3>, first: usize, table: &Embedding, norm: &LayerNorm) -> Tensor<3> {
+    let [_, length, _] = x.dims();
+    let table = table.weight.val();
+    let positions = table.dims()[0] - POSITION_OFFSET;
+    assert!(
+        first + length <= positions,
+        "a text of {} tokens does not fit into {positions} positions",
+        first + length
+    );
+    let rows = table.narrow(0, first + POSITION_OFFSET, length);
+    layer_norm(norm, x + rows.unsqueeze())
+}
+
+/// `[batch, keys]` to `[batch, 1, 1, keys]`.
+fn visible_keys(mask: Tensor<2, Bool>) -> Tensor<4, Bool> {
+    let [batch, keys] = mask.dims();
+    mask.reshape([batch, 1, 1, keys])
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod bart;
+mod config;
+mod error;
+mod files;
+mod generation;
+mod language_model;
+mod loss;
+mod tokenizer;
+
+pub use bart::Bart;
+pub use config::{Activation, BartConfig, InvalidConfig};
+pub use error::LanguageModelError;
+pub use generation::{Decoding, GenerationConfig, nucleus_distributions};
+pub use language_model::LanguageModel;
+pub use loss::{cross_entropy, shift_right};
+pub use tokenizer::{SpecialTokens, TextTokenizer, TokenBatch};

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub use latent_text_autoencoder as autoencoder;
+pub use latent_text_conditioning as conditioning;
+pub use latent_text_denoiser as denoiser;
+pub use latent_text_diffusion as diffusion;
+pub use latent_text_generation as generation;
+pub use latent_text_language_model as language_model;
+pub use latent_text_nn as nn;
+#[cfg(feature = "training")]
+pub use latent_text_training as training;
+
+pub use latent_text_generation::{
+    Generated, GenerationError, LatentText, ModelConfig, Request, SamplingDefaults, StepPreview,
+};

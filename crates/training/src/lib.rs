@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+pub mod checkpoint;
+mod config;
+pub mod data;
+mod error;
+pub mod latents;
+pub mod noising;
+pub mod optimisation;
+pub mod order;
+mod pipeline;
+mod prefetch;
+pub mod report;
+pub mod stage;
+mod trainer;
+
+pub use config::{
+    AutoencoderSection, DiffusionSection, LanguageModelSection, LanguageModelShape, PerceiverShape,
+    TrainingConfig,
+};
+pub use error::TrainingError;
+pub use pipeline::{Pipeline, PipelineStage, Progress};
+pub use trainer::{Outcome, Precision, Run, Stage, TrainerConfig, Validation, train};

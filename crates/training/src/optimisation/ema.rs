@@ -1,0 +1,63 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Exponential moving average of the parameters with a power warm-up, as LD4LG's
+/// (`ema-pytorch` 0.0.10).
+///
+/// Up to `update_after` the average is a copy. From then on, `n` updates later, its decay is
+/// `min(decay, 1 - (1 + n)^(-power))`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmaConfig {
+    /// Largest decay; default 0.9999.
+    pub decay: f64,
+    /// Exponent of the warm-up; default 0.75.
+    pub power: f64,
+    /// Steps during which the average only copies; default 100.
+    pub update_after: u64,
+}
+
+impl Default for EmaConfig {
+    fn default() -> Self {
+        Self { decay: 0.9999, power: 0.75, update_after: 100 }
+    }
+}
+
+impl EmaConfig {
+    /// The decay of update number `update`, counted from 0; 0 copies.
+    pub fn decay_at(&self, update: u64) -> f64 {
+        // The original averages once right after its last copy, which changes nothing.
+        if update <= self.update_after + 1 {
+            return 0.0;
+        }
+        let warm = (update - self.update_after) as f64;
+        (1.0 - (1.0 + warm).powf(-self.power)).min(self.decay)
+    }
+}
+
+/// The running average of a flat parameter vector.
+pub struct Ema {
+    config: EmaConfig,
+    /// Averaged parameters, `[len]`.
+    pub average: Tensor<1>,
+    /// Updates so far.
+    pub updates: u64,
+}
+
+impl Ema {
+    /// An average that starts at `parameters`.
+    pub fn new(config: EmaConfig, parameters: Tensor<1>) -> Self {
+        Self { config, average: parameters, updates: 0 }
+    }
+
+    /// Takes in the parameters after a step.
+    pub fn update(&mut self, parameters: &Tensor<1>) {
+        let decay = self.config.decay_at(self.updates);
+        self.updates += 1;
+        self.average = if decay == 0.0 {
+            parameters.clone()
+        } else {
+            self.average.clone() * decay + parameters.clone() * (1.0 - decay)
+        };
+    }
+}
