@@ -10,22 +10,11 @@ if it names no kind of food; such texts are counted apart.
 
 import argparse
 import json
-import re
 from collections import defaultdict
 from pathlib import Path
 
+from foods import FOODS, UNSPECIFIED, foods_named
 from texts import read_records, share
-
-FOODS = ["Chinese", "English", "Fast food", "French", "Indian", "Italian", "Japanese"]
-UNSPECIFIED = "unspecified"
-LANDMARK = re.compile(r"Raja Indian Cuisine", re.IGNORECASE)
-PATTERNS = {food: re.compile(rf"\b{food.replace(' ', '[ -]')}\b", re.IGNORECASE) for food in FOODS}
-
-
-def foods_named(text: str) -> set[str]:
-    text = LANDMARK.sub(" ", text)
-    return {food for food, pattern in PATTERNS.items() if pattern.search(text)}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

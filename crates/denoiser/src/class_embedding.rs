@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use latent_text_nn::linear;
+use latent_text_nn::{embedding, linear};
 
 /// A learned row for every class, and one for the null class behind them.
 #[derive(Module, Debug)]
@@ -20,7 +20,8 @@ impl ClassEmbedding {
 
     /// Class indices `[batch]` to `[batch, time_dim]`.
     pub(crate) fn forward(&self, classes: Tensor<1, Int>) -> Tensor<2> {
-        linear(&self.projection, self.table.weight.val().select(0, classes))
+        let rows = embedding(self.table.weight.val(), classes.unsqueeze_dim(1));
+        linear(&self.projection, rows.squeeze_dim(1))
     }
 
     /// The null class, `[1, time_dim]`.

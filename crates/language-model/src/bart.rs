@@ -8,8 +8,8 @@ mod weights;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Embedding, LayerNorm};
-use burn::tensor::{Bool, Int, Tensor, module};
-use latent_text_nn::layer_norm;
+use burn::tensor::{Bool, Int, Tensor};
+use latent_text_nn::{embedding, layer_norm};
 
 pub(crate) use self::cache::DecoderCache;
 use self::layers::{DecoderLayer, EncoderLayer};
@@ -181,7 +181,7 @@ impl Bart {
 
 impl BartModel {
     fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let x = module::embedding(self.shared.weight.val(), ids);
+        let x = embedding(self.shared.weight.val(), ids);
         if self.embed_scale == 1.0 { x } else { x * self.embed_scale }
     }
 }

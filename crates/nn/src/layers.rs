@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{DType, FloatDType, Tensor, activation};
+use burn::tensor::{DType, FloatDType, Int, Tensor, activation, module};
 
 /// Applies `layer` to the last dimension of `x`, of shape `[.., d_input]`; returns `[.., d_output]`.
 ///
@@ -19,6 +19,23 @@ pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     let y = layer.forward(x.reshape([rows, d_input]));
     shape[D - 1] = y.dims()[1];
     y.reshape(shape)
+}
+
+/// The rows `ids` of `table`; shapes `[vocabulary, dim]` and `[batch, length]` give
+/// `[batch, length, dim]`.
+///
+/// In half precision a trained table is read by a product with one-hot rows. Its gradient is then
+/// accumulated in f32, where the gradient of a lookup adds thousands of rows one after another in the
+/// table's own dtype, which loses most of them (and takes GPUs longer than all else in the step).
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if !table.is_require_grad() || table.dtype() == DType::F32 {
+        return module::embedding(table, ids);
+    }
+    let [batch, length] = ids.dims();
+    let [vocabulary, dim] = table.dims();
+    let columns = Tensor::arange(0..vocabulary as i64, &ids.device()).unsqueeze_dim::<2>(0);
+    let one_hot = ids.reshape([batch * length, 1]).equal(columns);
+    one_hot.float().cast(table.dtype()).matmul(table).reshape([batch, length, dim])
 }
 
 /// Layer norm over the last dimension, computed in f32 whatever the dtype of `x`, which the result

@@ -1,6 +1,6 @@
 //! Building blocks that the networks of `latent-text` share.
 //!
-//! - [`linear`], [`layer_norm`], [`softmax`]: the layers as the networks call them. Burn's own
+//! - [`linear`], [`embedding`], [`layer_norm`], [`softmax`]: the layers as the networks call them. Burn's own
 //!   modules hold the parameters; these functions choose the fast and the numerically safe way to
 //!   apply them.
 //! - [`attention`] with [`split_heads`] and [`merge_heads`].
@@ -13,4 +13,4 @@ pub mod weights;
 
 pub use attention::{attention, merge_heads, split_heads};
 pub use file::write_atomically;
-pub use layers::{cast_module, layer_norm, linear, softmax};
+pub use layers::{cast_module, embedding, layer_norm, linear, softmax};

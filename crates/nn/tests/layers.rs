@@ -1,8 +1,8 @@
 //! The layers against what they are defined to be.
 
 use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig};
-use burn::tensor::{Bool, Device, Distribution, FloatDType, Tensor, Tolerance};
-use latent_text_nn::{attention, layer_norm, linear, merge_heads, split_heads};
+use burn::tensor::{Bool, Device, Distribution, FloatDType, Int, Tensor, Tolerance};
+use latent_text_nn::{attention, embedding, layer_norm, linear, merge_heads, split_heads};
 
 #[test]
 fn linear_on_three_dimensions_equals_the_module() {
@@ -56,4 +56,24 @@ fn heads_split_and_merge_back() {
     let split = split_heads(x.clone(), 3);
     assert_eq!(split.dims(), [2, 3, 5, 4]);
     assert_eq!(merge_heads(split).into_data(), x.into_data());
+}
+
+/// The gradient of a table of one column whose row 1 is read `times` times.
+fn gradient_of_row(times: usize, dtype: FloatDType) -> Vec<f32> {
+    let device = Device::default().autodiff();
+    let table = Tensor::<2>::from_data([[2.0f32], [3.0], [4.0]], &device).cast(dtype);
+    let table = table.detach().require_grad();
+    let ids = Tensor::<2, Int>::ones([1, times], &device);
+    let read = embedding(table.clone(), ids);
+    assert_eq!(read.dims(), [1, times, 1]);
+    assert_eq!(read.clone().cast(FloatDType::F32).max().into_scalar::<f32>(), 3.0);
+    let gradients = read.sum().backward();
+    table.grad(&gradients).unwrap().cast(FloatDType::F32).try_into_vec_as().unwrap()
+}
+
+#[test]
+fn a_frequent_token_keeps_its_gradient_in_half_precision() {
+    assert_eq!(gradient_of_row(4096, FloatDType::F32), [0.0, 4096.0, 0.0]);
+    // Added one by one in bf16, the sum would stop at 256.
+    assert_eq!(gradient_of_row(4096, FloatDType::BF16), [0.0, 4096.0, 0.0]);
 }
