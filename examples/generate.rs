@@ -111,7 +111,8 @@ fn show(model: &LatentText, preview: &StepPreview<'_>, progress: &ProgressBar) -
     }
     let x0 = preview.x0.clone().slice(0..1);
     let texts = model.decode(x0, &model.config.decoding, &[0])?;
-    progress.suspend(|| eprintln!("{:>5}/{}  {}", preview.step, preview.steps, texts[0]));
+    let text = common::one_line(&texts[0]);
+    progress.suspend(|| eprintln!("{:>5}/{}  {text}", preview.step, preview.steps));
     Ok(())
 }
 
@@ -119,7 +120,7 @@ fn print(generated: &[Generated], format: Format) -> Result<()> {
     let mut out = stdout().lock();
     for text in generated {
         match format {
-            Format::Text => writeln!(out, "{}", text.text)?,
+            Format::Text => writeln!(out, "{}", common::one_line(&text.text))?,
             Format::Jsonl => writeln!(out, "{}", serde_json::to_string(text)?)?,
         }
     }

@@ -38,7 +38,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.batch_size > 0, "--batch-size must be at least 1");
     let device = common::device(arguments.device.as_deref())?;
     let model = LatentText::load(&arguments.model, &device)?;
-    let mut batch = Vec::with_capacity(arguments.batch_size);
+    let mut batch = Vec::new();
     for (number, line) in stdin().lock().lines().enumerate() {
         batch.push(line.with_context(|| format!("cannot read line {} of stdin", number + 1))?);
         if batch.len() == arguments.batch_size {
@@ -56,7 +56,7 @@ fn print_reconstructions(model: &LatentText, batch: &[String]) -> Result<()> {
     let lines: Vec<&str> = batch.iter().map(String::as_str).collect();
     let mut out = stdout().lock();
     for text in model.reconstruct(&lines)? {
-        writeln!(out, "{text}").context("cannot write to stdout")?;
+        writeln!(out, "{}", common::one_line(&text)).context("cannot write to stdout")?;
     }
     out.flush().context("cannot write to stdout")
 }

@@ -88,3 +88,9 @@ pub fn report(result: Result<()>) -> ExitCode {
         }
     }
 }
+
+/// The text without the line ends that a half-trained model may put into it.
+#[allow(dead_code)] // `train` prints no texts.
+pub fn one_line(text: &str) -> String {
+    text.split(['\n', '\r']).collect::<Vec<_>>().join(" ")
+}

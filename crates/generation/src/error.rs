@@ -24,7 +24,7 @@ pub enum GenerationError {
     /// A file of the folder can't be read or written.
     #[error("cannot {action} {path}")]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `create`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum GenerationError {
         /// The file.
         path: PathBuf,
         /// Its version.
-        found: u32,
+        found: u64,
         /// The version that is understood.
         known: u32,
     },

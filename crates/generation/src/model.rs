@@ -32,8 +32,8 @@ impl LatentText {
     /// Puts a model together from its parts, which must be on `device`.
     ///
     /// # Errors
-    /// [`GenerationError::Inconsistent`] if the denoiser's latents or classes are not those of the
-    /// autoencoder and the labels.
+    /// [`GenerationError::Inconsistent`] if the denoiser's latents or classes, or the width of the
+    /// statistics, are not those of the autoencoder and the labels.
     pub fn new(
         config: ModelConfig,
         autoencoder: LanguageAutoencoder,
@@ -52,11 +52,18 @@ impl LatentText {
                 config.denoiser.latent_dim
             )));
         }
-        let labels = config.labels.as_ref().map(|labels| labels.names().len());
-        if labels != config.denoiser.classes {
+        let mean = config.statistics.mean.len();
+        if mean != latents.latent_dim {
             return Err(GenerationError::Inconsistent(format!(
-                "the denoiser has {:?} classes, there are {labels:?} labels",
-                config.denoiser.classes
+                "the latents have {} dimensions, the mean in their statistics has {mean}",
+                latents.latent_dim
+            )));
+        }
+        let labels = config.labels.as_ref().map_or(0, |labels| labels.names().len());
+        let classes = config.denoiser.classes.unwrap_or(0);
+        if labels != classes {
+            return Err(GenerationError::Inconsistent(format!(
+                "the denoiser has {classes} classes, there are {labels} labels"
             )));
         }
         Ok(Self { config, autoencoder, denoiser, device: device.clone() })
@@ -108,19 +115,18 @@ impl LatentText {
     /// [`ControlFlow::Break`].
     ///
     /// # Errors
-    /// An unknown label, settings that no sampler can follow, or `DiffusionError::Stopped`.
+    /// [`GenerationError::Request`] for a number out of its range, an unknown label, settings that no
+    /// sampler can follow, or `DiffusionError::Stopped`.
     pub fn generate(
         &self,
         request: &Request,
         mut on_step: impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerationError> {
-        if request.batch_size == 0 {
-            return Err(GenerationError::Request("batch_size must be at least 1".into()));
-        }
+        request.check()?;
         let classes = self.classes_in_turn(&request.labels)?;
         let plan = self.plan(request)?;
         let decoding = request.decoding.as_ref().unwrap_or(&self.config.decoding);
-        let mut generated = Vec::with_capacity(request.count);
+        let mut generated = Vec::new();
         for first in (0..request.count).step_by(request.batch_size) {
             let texts = request.batch_size.min(request.count - first);
             let indices = first..first + texts;
@@ -270,7 +276,7 @@ fn read_config(folder: &Path) -> Result<ModelConfig, GenerationError> {
     {
         return Err(GenerationError::FormatVersion {
             path: path.clone(),
-            found: found as u32,
+            found,
             known: FORMAT_VERSION,
         });
     }

@@ -3,6 +3,12 @@ use latent_text_diffusion::SamplerKind;
 use latent_text_language_model::GenerationConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::GenerationError;
+
+/// Far beyond what a sampler gains from; a plan holds some numbers for each step.
+const MOST_STEPS: usize = 1_000_000;
+const LARGEST_BATCH: usize = 1 << 16;
+
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -13,7 +19,7 @@ pub struct Request {
     pub seed: u64,
     /// Labels that the texts take in turn; none, the default, generates without a class.
     pub labels: Vec<String>,
-    /// Network calls for a text; default: the model's own setting.
+    /// Network calls for a text, from 1 to 1,000,000; default: the model's own setting.
     pub steps: Option<usize>,
     /// The sampler; default: the model's own setting.
     pub sampler: Option<SamplerKind>,
@@ -21,7 +27,7 @@ pub struct Request {
     pub rescale_x0: Option<bool>,
     /// How latents are decoded; default: the model's own setting.
     pub decoding: Option<GenerationConfig>,
-    /// Texts that are sampled together; default 32.
+    /// Texts that are sampled together, from 1 to 65,536; default 32.
     pub batch_size: usize,
 }
 
@@ -37,6 +43,25 @@ impl Default for Request {
             decoding: None,
             batch_size: 32,
         }
+    }
+}
+
+impl Request {
+    pub(crate) fn check(&self) -> Result<(), GenerationError> {
+        let settings = [
+            ("steps", self.steps, MOST_STEPS),
+            ("batch_size", Some(self.batch_size), LARGEST_BATCH),
+        ];
+        for (setting, value, most) in settings {
+            if let Some(value) = value
+                && !(1..=most).contains(&value)
+            {
+                return Err(GenerationError::Request(format!(
+                    "{setting} is {value}, it must lie in 1..={most}"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

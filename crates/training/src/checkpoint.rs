@@ -170,7 +170,8 @@ fn read(path: &Path, device: &Device) -> Result<Checkpoint, TrainingError> {
         problem: format!("{problem}; remove that folder to go on from the one before it"),
     };
     let state_path = path.join(STATE_FILE);
-    let text = fs::read_to_string(&state_path).map_err(TrainingError::file("read", &state_path))?;
+    let text = fs::read_to_string(&state_path)
+        .map_err(|error| damaged(format!("{STATE_FILE}: {error}")))?;
     let state: CheckpointState =
         serde_json::from_str(&text).map_err(|error| damaged(format!("{STATE_FILE}: {error}")))?;
     let file =

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::TrainingError;
 use crate::data::DatasetConfig;
 use crate::noising::NoisingConfig;
+use crate::padding::Padding;
 use crate::stage::{AutoencoderObjective, DiffusionObjective};
 use crate::trainer::{Precision, TrainerConfig};
 
@@ -27,6 +28,11 @@ pub struct TrainingConfig {
     /// pieces for the language model and left out of the other stages.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: usize,
+    /// Batches of tokens are padded to a multiple of this; default 8. The value of `max_tokens` gives
+    /// all batches one shape, for which GPU kernels are tuned once; smaller ones save work, and then
+    /// texts of similar length share a batch.
+    #[serde(default = "default_pad_to_multiple")]
+    pub pad_to_multiple: usize,
     /// The first stage.
     pub language_model: LanguageModelSection,
     /// The second stage.
@@ -207,11 +213,20 @@ fn default_max_tokens() -> usize {
     64
 }
 
+fn default_pad_to_multiple() -> usize {
+    8
+}
+
 fn default_vocabulary() -> usize {
     4096
 }
 
 impl TrainingConfig {
+    /// How token batches are padded.
+    pub fn padding(&self) -> Padding {
+        Padding { max_tokens: self.max_tokens, multiple: self.pad_to_multiple }
+    }
+
     /// Reads and checks a TOML file.
     ///
     /// # Errors
@@ -234,11 +249,15 @@ impl TrainingConfig {
         if self.max_tokens < 4 {
             return Err(TrainingError::setting("max_tokens", "must be at least 4"));
         }
+        if self.pad_to_multiple == 0 {
+            return Err(TrainingError::setting("pad_to_multiple", "must be at least 1"));
+        }
         let language_model = &self.language_model;
         language_model.training.check("language_model.training")?;
         self.autoencoder.training.check("autoencoder.training")?;
         self.diffusion.training.check("diffusion.training")?;
         self.diffusion.objective.check()?;
+        language_model.noising.check()?;
         let noise = self.autoencoder.objective.latent_noise;
         if !(noise.is_finite() && noise >= 0.0) {
             return Err(TrainingError::setting(
@@ -247,6 +266,7 @@ impl TrainingConfig {
             ));
         }
         language_model.model.bart(language_model.vocabulary, self.max_tokens).validate()?;
+        self.check_generation()?;
         let perceiver =
             self.autoencoder.model.perceiver(language_model.model.d_model, self.max_tokens);
         perceiver.validate()?;
@@ -269,6 +289,21 @@ impl TrainingConfig {
                     perceiver.latents,
                     perceiver.latent_dim
                 ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the finished model is sampled with, which would else fail only after all training.
+    fn check_generation(&self) -> Result<(), TrainingError> {
+        if self.diffusion.sampling.steps == 0 {
+            return Err(TrainingError::setting("diffusion.sampling.steps", "must be at least 1"));
+        }
+        let max_length = self.diffusion.decoding.max_length;
+        if !(2..=self.max_tokens).contains(&max_length) {
+            return Err(TrainingError::setting(
+                "diffusion.decoding.max_length",
+                format!("is {max_length}, must lie in 2..={}, the max_tokens", self.max_tokens),
             ));
         }
         Ok(())

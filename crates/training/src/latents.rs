@@ -12,12 +12,21 @@ use latent_text_nn::weights::TensorFile;
 use latent_text_nn::{cast_module, write_atomically};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
 
 use crate::TrainingError;
+use crate::padding::Padding;
 use crate::trainer::Precision;
 
-const FINGERPRINT: &str = "fingerprint";
-const STATISTICS: &str = "statistics";
+/// The one entry of the file's metadata: of several, the order would differ from run to run.
+const ORIGIN: &str = "origin";
+
+/// What a cache was made from, and what was found on the way.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    fingerprint: String,
+    statistics: LatentStatistics,
+}
 
 /// The latents of a set of texts on a device, with their classes.
 pub struct LatentSet {
@@ -54,6 +63,15 @@ impl LatentSet {
         self.latents.clone().select(0, indices).reshape([rows, self.shape[1], self.shape[2]])
     }
 
+    /// Latents `[texts, latents, dim]` made elsewhere; their statistics are left empty.
+    #[cfg(test)]
+    pub(crate) fn of(latents: Tensor<3>, classes: Vec<usize>) -> Self {
+        let shape = latents.dims();
+        let latents = latents.reshape([shape[0], shape[1] * shape[2]]);
+        let statistics = LatentStatistics { mean: vec![0.0; shape[2]], scale: 1.0, count: 0 };
+        Self { latents, shape, classes, statistics }
+    }
+
     /// The same set with latents of mean 0 and standard deviation 1 by the given statistics.
     pub fn normalised(mut self, statistics: &LatentStatistics) -> Self {
         let normalised = statistics.normalise(self.latents.reshape(self.shape));
@@ -72,16 +90,16 @@ pub struct LatentSource<'a> {
     pub classes: Vec<usize>,
     /// Texts encoded at once.
     pub batch_size: usize,
-    /// Length to which batches are padded, in tokens.
-    pub max_tokens: usize,
+    /// Lengths of the batches.
+    pub padding: Padding,
     /// Number format of the passes; what is kept is f32.
     pub precision: Precision,
     /// Tells apart the autoencoders and texts that a cache may come from.
     pub fingerprint: String,
 }
 
-/// The latents of `source`: from the file at `path` if it was made from the same source, else computed
-/// and written there.
+/// The latents of `source`: from the file at `path` if it is whole and was made from the same source,
+/// else computed and written there.
 ///
 /// # Errors
 /// [`TrainingError::File`] or [`TrainingError::Device`]; [`TrainingError::Interrupted`] if `stop` was
@@ -114,15 +132,15 @@ fn read(
     let bytes = std::fs::read(path).map_err(TrainingError::file("read", path))?;
     let Ok((_, metadata)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
     let entries = metadata.metadata().clone().unwrap_or_default();
-    if entries.get(FINGERPRINT) != Some(&source.fingerprint) {
+    let origin: Option<Origin> =
+        entries.get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
+    let Some(Origin { fingerprint, statistics }) = origin else { return Ok(None) };
+    if fingerprint != source.fingerprint {
         return Ok(None);
     }
-    let Some(statistics) = entries.get(STATISTICS).and_then(|text| serde_json::from_str(text).ok())
-    else {
-        return Ok(None);
-    };
     drop(bytes);
-    let latents = TensorFile::open(path)?.tensor::<3>("latents", device)?;
+    let Ok(file) = TensorFile::open(path) else { return Ok(None) };
+    let latents = file.tensor::<3>("latents", device)?;
     let shape = latents.dims();
     if shape[0] != source.tokens.len() {
         return Ok(None);
@@ -160,7 +178,7 @@ fn compute(
         // All batches have one shape, so that GPU kernels are tuned for it once.
         let mut ids = rows.to_vec();
         ids.resize(source.batch_size, rows[0].clone());
-        let (ids, mask) = TokenBatch { ids, pad_id }.tensors(source.max_tokens, device);
+        let (ids, mask) = source.padding.tensors(&TokenBatch { ids, pad_id }, device);
         let states = encoder.encode(ids, Some(mask.clone()));
         let latents = perceiver.compress(states, Some(mask)).cast(FloatDType::F32);
         let [_, count, dim] = latents.dims();
@@ -177,13 +195,10 @@ fn compute(
     let Some(statistics) = statistics else {
         return Err(TrainingError::setting("data", "there is no text to make latents of"));
     };
-    let metadata = [
-        (FINGERPRINT.to_string(), source.fingerprint.clone()),
-        (
-            STATISTICS.to_string(),
-            serde_json::to_string(&statistics.finish()?).expect("statistics are plain numbers"),
-        ),
-    ];
+    let origin =
+        Origin { fingerprint: source.fingerprint.clone(), statistics: statistics.finish()? };
+    let origin = serde_json::to_string(&origin).expect("statistics are plain numbers");
+    let metadata = [(ORIGIN.to_string(), origin)];
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &values)
         .expect("the buffer holds four bytes for each of its numbers");
     let bytes = safetensors::serialize([("latents", view)], Some(metadata.into()))

@@ -8,9 +8,11 @@ pub mod latents;
 pub mod noising;
 pub mod optimisation;
 pub mod order;
+mod padding;
 mod pipeline;
 mod prefetch;
 pub mod report;
+mod samples;
 pub mod stage;
 mod trainer;
 
@@ -19,5 +21,6 @@ pub use config::{
     TrainingConfig,
 };
 pub use error::TrainingError;
+pub use padding::Padding;
 pub use pipeline::{Pipeline, PipelineStage, Progress};
 pub use trainer::{Outcome, Precision, Run, Stage, TrainerConfig, Validation, train};

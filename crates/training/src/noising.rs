@@ -53,6 +53,25 @@ pub enum NoisingError {
 }
 
 impl NoisingConfig {
+    /// Checks the settings as far as that needs no vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// Where a setting is out of its range.
+    pub fn check(&self) -> Result<(), NoisingError> {
+        share("mask_ratio", self.mask_ratio)?;
+        share("random_ratio", self.random_ratio)?;
+        self.span_length().map(drop)
+    }
+
+    fn span_length(&self) -> Result<Poisson<f64>, NoisingError> {
+        Poisson::new(self.poisson_lambda).map_err(|_| NoisingError::OutOfRange {
+            setting: "poisson_lambda",
+            value: self.poisson_lambda,
+            expected: "a number above 0",
+        })
+    }
+
     /// Checks the settings for a vocabulary of the ids below `vocab_size`.
     ///
     /// `special_ids` (start, end, padding, ...) are never masked and never drawn as random tokens.
@@ -66,14 +85,8 @@ impl NoisingConfig {
         special_ids: &[u32],
         vocab_size: u32,
     ) -> Result<Noising, NoisingError> {
-        share("mask_ratio", self.mask_ratio)?;
-        share("random_ratio", self.random_ratio)?;
-        let span_length =
-            Poisson::new(self.poisson_lambda).map_err(|_| NoisingError::OutOfRange {
-                setting: "poisson_lambda",
-                value: self.poisson_lambda,
-                expected: "a number above 0",
-            })?;
+        self.check()?;
+        let span_length = self.span_length()?;
         let mut special_ids = special_ids.to_vec();
         special_ids.push(mask_id);
         let ordinary_ids: Vec<u32> =

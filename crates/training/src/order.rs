@@ -1,5 +1,7 @@
 //! The order in which samples are drawn, and the generators of a training.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -9,19 +11,34 @@ use rand_chacha::ChaCha8Rng;
 /// Batch number `k` is a function of the seed and `k` alone, so a data position is one number and a
 /// resumed run draws what the uninterrupted one would have drawn. Samples left over at the end of an
 /// epoch are dropped from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchOrder {
     samples: usize,
     batch_size: usize,
     seed: u64,
+    lengths: Option<Arc<[usize]>>,
 }
+
+/// Batches whose samples are sorted by length together.
+const BATCHES_SORTED: usize = 32;
 
 impl BatchOrder {
     /// An order over `samples` samples.
     ///
     /// A batch is never larger than the set.
     pub fn new(samples: usize, batch_size: usize, seed: u64) -> Self {
-        Self { samples, batch_size: batch_size.min(samples).max(1), seed }
+        Self { samples, batch_size: batch_size.min(samples).max(1), seed, lengths: None }
+    }
+
+    /// The same order, but with samples of similar length in a batch, so that little is padded.
+    ///
+    /// # Panics
+    /// If there is not one length for each sample.
+    pub fn by_length(mut self, lengths: impl Into<Arc<[usize]>>) -> Self {
+        let lengths = lengths.into();
+        assert_eq!(lengths.len(), self.samples, "one length for each sample");
+        self.lengths = Some(lengths);
+        self
     }
 
     /// Samples in each batch.
@@ -39,12 +56,26 @@ impl BatchOrder {
     pub fn indices<'a>(&self, batch: u64, permutation: &'a mut EpochPermutation) -> &'a [usize] {
         let epoch = self.epoch(batch);
         if permutation.epoch != Some(epoch) {
-            permutation.indices = (0..self.samples).collect();
-            permutation.indices.shuffle(&mut generator(self.seed, epoch));
+            permutation.indices = self.permutation(epoch);
             permutation.epoch = Some(epoch);
         }
         let start = (batch % self.batches_per_epoch()) as usize * self.batch_size;
         &permutation.indices[start..start + self.batch_size]
+    }
+
+    fn permutation(&self, epoch: u64) -> Vec<usize> {
+        let mut rng = generator(self.seed, epoch);
+        let mut indices: Vec<usize> = (0..self.samples).collect();
+        indices.shuffle(&mut rng);
+        // Before sorting, or the longest texts would always be the ones left over.
+        indices.truncate(self.batches_per_epoch() as usize * self.batch_size);
+        let Some(lengths) = &self.lengths else { return indices };
+        for pool in indices.chunks_mut(self.batch_size * BATCHES_SORTED) {
+            pool.sort_by_key(|&index| lengths[index]);
+        }
+        let mut batches: Vec<&[usize]> = indices.chunks(self.batch_size).collect();
+        batches.shuffle(&mut rng);
+        batches.concat()
     }
 
     fn batches_per_epoch(&self) -> u64 {

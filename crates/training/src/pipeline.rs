@@ -95,8 +95,9 @@ impl Pipeline<'_> {
             Some(stage) => vec![stage],
             None => PipelineStage::ALL.to_vec(),
         };
-        if !resume && let Some(&stage) = stages.iter().find(|stage| self.folder(**stage).exists()) {
-            return Err(TrainingError::OutputExists { path: self.folder(stage) });
+        let mut written = stages.iter().flat_map(|&stage| [self.folder(stage), self.result(stage)]);
+        if !resume && let Some(path) = written.find(|path| path.exists()) {
+            return Err(TrainingError::OutputExists { path });
         }
         for &stage in &stages {
             if self.result(stage).exists() {
@@ -145,7 +146,7 @@ impl Pipeline<'_> {
             train: prepare(&texts)?,
             validation: prepare(&validation)?,
             batch_size: section.training.batch_size,
-            max_tokens: self.config.max_tokens,
+            padding: self.config.padding(),
             seed: self.config.seed,
         };
         let stage = LanguageModelStage::new(
@@ -194,7 +195,7 @@ impl Pipeline<'_> {
                 .tokens(&language_model.tokenizer, &self.texts(&section.validation)?)?
                 .0,
             batch_size: section.training.batch_size,
-            max_tokens: self.config.max_tokens,
+            padding: self.config.padding(),
             seed: self.config.seed,
             precision: self.config.precision,
         };
@@ -304,7 +305,7 @@ impl Pipeline<'_> {
             tokens: &tokens,
             classes,
             batch_size: self.config.autoencoder.training.batch_size,
-            max_tokens: self.config.max_tokens,
+            padding: self.config.padding(),
             precision: self.config.precision,
         };
         cached_latents(&cache_path(&folder, split), source, self.device, self.stop)
@@ -396,6 +397,7 @@ impl Pipeline<'_> {
     fn run_settings<'b>(&'b self, folder: &'b Path, section: &impl Serialize) -> Run<'b> {
         let settings = serde_json::json!({
             "max_tokens": self.config.max_tokens,
+            "pad_to_multiple": self.config.pad_to_multiple,
             "precision": self.config.precision,
             "section": serde_json::to_value(section).unwrap_or_default(),
         });

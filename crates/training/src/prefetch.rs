@@ -35,3 +35,46 @@ impl<B: Send + 'static> Prefetch<B> {
         self.batches.recv().expect("the preparing thread runs until its last batch is taken")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn batches_come_in_order_however_long_they_take() {
+        let prefetch = Prefetch::start(3, 40, |index| {
+            thread::sleep(Duration::from_micros(index * 7919 % 500));
+            index
+        })
+        .expect("a thread");
+        let batches: Vec<u64> = (3..40).map(|_| prefetch.next_batch()).collect();
+        assert_eq!(batches, (3..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn only_a_few_batches_are_prepared_ahead() {
+        let prepared = Arc::new(AtomicU64::new(0));
+        let counter = prepared.clone();
+        let prefetch = Prefetch::start(0, u64::MAX, move |index| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            index
+        })
+        .expect("a thread");
+        for _ in 0..10 {
+            prefetch.next_batch();
+        }
+        thread::sleep(Duration::from_millis(20));
+        // Those taken, those waiting, and the one that finds no room.
+        assert!(prepared.load(Ordering::SeqCst) <= 10 + AHEAD as u64 + 1);
+        // The thread ends with its receiver.
+        drop(prefetch);
+        thread::sleep(Duration::from_millis(20));
+        let last = prepared.load(Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(prepared.load(Ordering::SeqCst), last);
+    }
+}

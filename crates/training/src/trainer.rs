@@ -1,7 +1,5 @@
 //! The step loop that all stages share.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +15,8 @@ use crate::optimisation::{
 };
 use crate::order::generator;
 use crate::prefetch::Prefetch;
-use crate::report::{MetricsLog, TrainingProgress, plot_loss};
+use crate::report::{MetricsLog, ReportError, TrainingProgress, plot_loss};
+use crate::samples::SampleLog;
 
 const METRICS_FILE: &str = "metrics.jsonl";
 const SAMPLES_FILE: &str = "samples.txt";
@@ -94,7 +93,7 @@ impl TrainerConfig {
     /// Checks the settings; `section` names them in the error.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`] for a count of 0 where one is needed, or a bad rate.
+    /// [`TrainingError::Setting`] for a count of 0 where one is needed, or a number out of its range.
     pub fn check(&self, section: &str) -> Result<(), TrainingError> {
         let counts = [
             ("steps", self.steps),
@@ -119,7 +118,8 @@ impl TrainerConfig {
                 format!("is {peak}, must be a positive number"),
             ));
         }
-        Ok(())
+        self.optimizer.check(section)?;
+        self.ema.iter().try_for_each(|ema| ema.check(section))
     }
 }
 
@@ -285,9 +285,9 @@ impl<'a, S: Stage> Trainer<'a, S> {
         let batches = Prefetch::start(first, last, self.stage.batches())
             .map_err(TrainingError::file("start a thread for", self.run.folder))?;
         let mut log = MetricsLog::resume(&self.run.folder.join(METRICS_FILE), self.step)?;
+        let samples = SampleLog::resume(&self.run.folder.join(SAMPLES_FILE), self.step)?;
         let mut progress = TrainingProgress::new(self.stage.name(), self.step, self.config.steps);
         let mut window = LossWindow::new(self.step);
-        let mut saved = self.step;
 
         while self.step < self.config.steps {
             if self.run.stop.load(Ordering::Relaxed) {
@@ -312,17 +312,17 @@ impl<'a, S: Stage> Trainer<'a, S> {
                 shown = Some(loss);
             }
             progress.update(done, shown);
-            if done.is_multiple_of(self.config.validate_every) || at_end {
-                self.validate(&mut log, &mut progress)?;
-            }
-            if done.is_multiple_of(self.config.checkpoint_every) || at_end {
+            let validates = done.is_multiple_of(self.config.validate_every) || at_end;
+            let saves = done.is_multiple_of(self.config.checkpoint_every) || at_end;
+            if validates || saves {
                 window.check(self.stage.name(), done)?;
-                self.save()?;
-                saved = done;
             }
-        }
-        if saved < self.step {
-            self.save()?;
+            if validates {
+                self.validate(&mut log, &samples, &mut progress)?;
+            }
+            if saves {
+                self.save()?;
+            }
         }
         progress.finish();
         self.plot()?;
@@ -380,6 +380,7 @@ impl<'a, S: Stage> Trainer<'a, S> {
     fn validate(
         &self,
         log: &mut MetricsLog,
+        samples: &SampleLog,
         progress: &mut TrainingProgress,
     ) -> Result<(), TrainingError> {
         let dtype = self.run.precision.dtype();
@@ -406,24 +407,16 @@ impl<'a, S: Stage> Trainer<'a, S> {
         for text in &validation.texts {
             progress.print(&format!("  {text}"));
         }
-        self.append_samples(&validation.texts)?;
+        samples.append(self.step, &validation.texts)?;
         self.plot()
     }
 
-    fn append_samples(&self, texts: &[String]) -> Result<(), TrainingError> {
-        let path = self.run.folder.join(SAMPLES_FILE);
-        let lines: String = texts.iter().map(|text| format!("{}\t{text}\n", self.step)).collect();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(lines.as_bytes()))
-            .map_err(TrainingError::file("write", path))
-    }
-
     fn plot(&self) -> Result<(), TrainingError> {
-        plot_loss(&self.run.folder.join(METRICS_FILE), &self.run.folder.join("loss.svg"))?;
-        Ok(())
+        match plot_loss(&self.run.folder.join(METRICS_FILE), &self.run.folder.join("loss.svg")) {
+            // Stopped before the first line of metrics.
+            Err(ReportError::NoLoss { .. }) => Ok(()),
+            drawn => Ok(drawn?),
+        }
     }
 
     fn save(&self) -> Result<PathBuf, TrainingError> {

@@ -2,7 +2,8 @@ use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::FlatLayout;
+use super::{FlatLayout, check_range};
+use crate::TrainingError;
 
 /// AdamW with PyTorch's meaning of its settings: decoupled weight decay scaled by the learning rate,
 /// `epsilon` added after the bias correction.
@@ -29,6 +30,28 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
+    /// Checks the settings; `section` names them in the error.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`].
+    pub fn check(&self, section: &str) -> Result<(), TrainingError> {
+        let name = |setting: &str| format!("{section}.optimizer.{setting}");
+        for (setting, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            let in_range = (0.0..1.0).contains(&beta);
+            check_range(in_range, name(setting), beta.into(), "lie in [0, 1)")?;
+        }
+        let epsilon = self.epsilon;
+        let in_range = epsilon.is_finite() && epsilon > 0.0;
+        check_range(in_range, name("epsilon"), epsilon.into(), "be a positive number")?;
+        for (setting, value) in
+            [("weight_decay", self.weight_decay), ("gradient_clip", self.gradient_clip)]
+        {
+            let in_range = value.is_finite() && value >= 0.0;
+            check_range(in_range, name(setting), value, "be a number of at least 0")?;
+        }
+        Ok(())
+    }
+
     /// An optimiser for parameters of the given layout, without history.
     pub fn init(&self, layout: &FlatLayout, device: &Device) -> AdamWOptimizer {
         AdamWOptimizer {

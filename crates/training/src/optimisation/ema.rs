@@ -1,6 +1,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::check_range;
+use crate::TrainingError;
+
 /// Exponential moving average of the parameters with a power warm-up, as LD4LG's
 /// (`ema-pytorch` 0.0.10).
 ///
@@ -24,6 +27,18 @@ impl Default for EmaConfig {
 }
 
 impl EmaConfig {
+    /// Checks the settings; `section` names them in the error.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`].
+    pub fn check(&self, section: &str) -> Result<(), TrainingError> {
+        let name = |setting: &str| format!("{section}.ema.{setting}");
+        let in_range = (0.0..=1.0).contains(&self.decay);
+        check_range(in_range, name("decay"), self.decay, "lie in [0, 1]")?;
+        let in_range = self.power.is_finite() && self.power >= 0.0;
+        check_range(in_range, name("power"), self.power, "be a number of at least 0")
+    }
+
     /// The decay of update number `update`, counted from 0; 0 copies.
     pub fn decay_at(&self, update: u64) -> f64 {
         // The original averages once right after its last copy, which changes nothing.

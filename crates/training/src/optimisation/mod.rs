@@ -13,3 +13,19 @@ pub use adamw::{AdamWConfig, AdamWOptimizer, AdamWSnapshot};
 pub use ema::{Ema, EmaConfig};
 pub use flat::{FlatLayout, ParameterEntry};
 pub use learning_rate::{Decay, LearningRateConfig};
+
+use crate::TrainingError;
+
+/// An error that names the setting unless `value` is in its range.
+fn check_range(
+    in_range: bool,
+    setting: String,
+    value: f64,
+    range: &str,
+) -> Result<(), TrainingError> {
+    if in_range {
+        Ok(())
+    } else {
+        Err(TrainingError::setting(setting, format!("is {value}, must {range}")))
+    }
+}

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::mean;
 use crate::TrainingError;
 use crate::order::{BatchOrder, EpochPermutation};
+use crate::padding::Padding;
 use crate::trainer::{Precision, Stage, Validation};
 
 /// What the autoencoder is trained towards, beside reconstruction.
@@ -35,7 +36,7 @@ pub struct AutoencoderStage {
     train: Arc<Vec<Vec<u32>>>,
     validation: Arc<Vec<Vec<u32>>>,
     batch_size: usize,
-    max_tokens: usize,
+    padding: Padding,
     seed: u64,
     device: Device,
 }
@@ -48,8 +49,8 @@ pub struct AutoencoderInputs {
     pub validation: Vec<Vec<u32>>,
     /// Samples in a batch.
     pub batch_size: usize,
-    /// Length to which batches are padded, in tokens.
-    pub max_tokens: usize,
+    /// Lengths of the batches.
+    pub padding: Padding,
     /// Seed of the order.
     pub seed: u64,
     /// Number format of the passes.
@@ -77,7 +78,7 @@ impl AutoencoderStage {
             train: Arc::new(inputs.train),
             validation: Arc::new(inputs.validation),
             batch_size: inputs.batch_size,
-            max_tokens: inputs.max_tokens,
+            padding: inputs.padding,
             seed: inputs.seed,
             device: device.clone(),
         }
@@ -96,7 +97,7 @@ impl AutoencoderStage {
         device: &Device,
         noise: f64,
     ) -> Tensor<1> {
-        let (labels, mask) = tokens.tensors(self.max_tokens, &self.device);
+        let (labels, mask) = self.padding.tensors(&tokens, &self.device);
         let states = self.encoder.encode(labels.clone(), Some(mask.clone()));
         let (states, labels, mask) = if device.is_autodiff() {
             (states.autodiff(), labels.autodiff(), mask.autodiff())
@@ -126,6 +127,7 @@ impl Stage for AutoencoderStage {
     fn batches(&self) -> Box<dyn FnMut(u64) -> TokenBatch + Send> {
         let texts = self.train.clone();
         let order = BatchOrder::new(texts.len(), self.batch_size, self.seed);
+        let order = self.padding.order(order, texts.iter().map(Vec::len));
         let pad_id = self.language_model.tokenizer.pad_id();
         let mut permutation = EpochPermutation::default();
         Box::new(move |batch| {
@@ -166,10 +168,11 @@ impl AutoencoderStage {
         samples: usize,
     ) -> Result<(f64, Vec<String>), TrainingError> {
         let tokens = self.batch(rows);
-        let (ids, mask) = tokens.tensors(self.max_tokens, &self.device);
+        let (ids, mask) = self.padding.tensors(&tokens, &self.device);
         let states = self.encoder.encode(ids, Some(mask.clone()));
         let states = perceiver.reconstruct(perceiver.compress(states, Some(mask)));
-        let generation = GenerationConfig { max_length: self.max_tokens, ..Default::default() };
+        let generation =
+            GenerationConfig { max_length: self.padding.max_tokens, ..Default::default() };
         let seeds = vec![self.seed; rows.len()];
         let decoded = self.encoder.generate(states, None, &generation, &seeds)?;
         let tokenizer = &self.language_model.tokenizer;

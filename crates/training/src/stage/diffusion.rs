@@ -237,3 +237,221 @@ impl DiffusionStage {
         Some(Estimate { x0, present: (0..rows).map(|row| row < given).collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use burn::tensor::FloatDType;
+    use latent_text_denoiser::DenoiserConfig;
+    use latent_text_diffusion::NoiseScheduleConfig;
+
+    use super::*;
+    use crate::optimisation::FlatLayout;
+
+    const TEXTS: usize = 12;
+    const ROWS: usize = 6;
+    const LATENTS: usize = 4;
+    const DIM: usize = 8;
+
+    /// The device's generator is shared by all threads.
+    fn device_turn() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.try_into_vec_as::<f32>().expect("a float tensor")
+    }
+
+    fn stage(objective: DiffusionObjective, prediction: Prediction) -> DiffusionStage {
+        let device = Device::default();
+        device.seed(1);
+        let latents = Tensor::random([TEXTS, LATENTS, DIM], Distribution::Default, &device);
+        let set = Arc::new(LatentSet::of(latents, (0..TEXTS).map(|text| text % 3).collect()));
+        DiffusionStage {
+            objective,
+            schedule: NoiseScheduleConfig::default().init().expect("a schedule"),
+            prediction,
+            rescale_estimate: true,
+            labels: Some(ClassLabels::new(["a", "b", "c"]).expect("labels")),
+            train: set.clone(),
+            validation: set,
+            batch_size: ROWS,
+            seed: 3,
+            device,
+            decode_samples: Box::new(|_, _| Ok(Vec::new())),
+        }
+    }
+
+    /// A denoiser whose parameters are all random, as fresh ones return zeros.
+    fn denoiser(trained: bool) -> Denoiser {
+        let device = Device::default();
+        let config = DenoiserConfig {
+            latent_dim: DIM,
+            max_latents: LATENTS,
+            dim: 16,
+            depth: 2,
+            head_dim: 8,
+            ff_mult: 2,
+            time_dim_mult: 1,
+            dense_connections: 1,
+            dropout: 0.0,
+            classes: Some(3),
+            ..DenoiserConfig::default()
+        };
+        let denoiser = config.init(&device);
+        let layout = FlatLayout::of(&denoiser);
+        device.seed(2);
+        let random = Tensor::random([layout.len()], Distribution::Normal(0.0, 0.3), &device);
+        layout.scatter(denoiser, &random, FloatDType::F32, trained)
+    }
+
+    /// The loss of batch 5 by its formula, on the host but for the network.
+    fn expected_loss(stage: &DiffusionStage, share: usize, prediction: Prediction) -> f64 {
+        let device = &stage.device;
+        let model = denoiser(false);
+        let batch = (stage.batches())(5);
+        let texts = Tensor::<1, Int>::arange(0..TEXTS as i64, device);
+        let all = values(stage.train.select(texts));
+        let size = LATENTS * DIM;
+        device.seed(9);
+        let shape = [ROWS, LATENTS, DIM];
+        let eps = values(Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), device));
+        let mut x0 = Vec::new();
+        for &index in &batch.indices {
+            x0.extend_from_slice(&all[index as usize * size..][..size]);
+        }
+        let alphas: Vec<f64> = batch.times.iter().map(|&time| stage.schedule.alpha(time)).collect();
+        // sqrt(alpha) a + sign sqrt(1 - alpha) b
+        let mix = |a: &[f32], b: &[f32], sign: f64| -> Vec<f32> {
+            let mixed = (0..ROWS * size).map(|at| {
+                let alpha = alphas[at / size];
+                let (signal, noise) = (alpha.sqrt(), sign * (1.0 - alpha).sqrt());
+                (signal * f64::from(a[at]) + noise * f64::from(b[at])) as f32
+            });
+            mixed.collect()
+        };
+        let tensor =
+            |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, shape), device);
+        let z = mix(&x0, &eps, 1.0);
+        let target = match prediction {
+            Prediction::X0 => x0.clone(),
+            Prediction::Eps => eps.clone(),
+            _ => mix(&eps, &x0, -1.0),
+        };
+        let alpha: Vec<f32> = alphas.iter().map(|&alpha| alpha as f32).collect();
+        let alpha = Tensor::<1>::from_floats(alpha.as_slice(), device);
+        let classes = batch.classes.expect("classes");
+        let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [ROWS]), device);
+        let forward = |condition: Option<SelfCondition>| {
+            model.forward(tensor(z.clone()), alpha.clone(), condition, Some(classes.clone()))
+        };
+        let plain = values(forward(None));
+        // Of v, the estimate is sqrt(alpha) z - sqrt(1 - alpha) v; brought to norm sqrt(dim).
+        let mut estimate = mix(&z, &plain, -1.0);
+        for vector in estimate.chunks_mut(DIM) {
+            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vector.iter_mut().for_each(|x| *x *= (DIM as f32).sqrt() / norm);
+        }
+        let informed =
+            values(forward(Some(SelfCondition { estimate: tensor(estimate), present: None })));
+        let squares = (0..ROWS * size).map(|at| {
+            let output = if at / size < share { informed[at] } else { plain[at] };
+            f64::from(output - target[at]).powi(2)
+        });
+        squares.sum::<f64>() / (ROWS * size) as f64
+    }
+
+    fn loss_of(stage: &DiffusionStage) -> f64 {
+        let batch = (stage.batches())(5);
+        let model = denoiser(true);
+        stage.device.seed(9);
+        f64::from(values(stage.loss(&model, batch).inner())[0])
+    }
+
+    #[test]
+    fn the_loss_is_that_of_the_formula() {
+        let _turn = device_turn();
+        for prediction in [Prediction::V, Prediction::Eps, Prediction::X0] {
+            let objective =
+                DiffusionObjective { self_conditioning: 0.0, ..DiffusionObjective::default() };
+            let stage = stage(objective, prediction);
+            let (loss, expected) = (loss_of(&stage), expected_loss(&stage, 0, prediction));
+            assert!((loss / expected - 1.0).abs() < 1e-5, "{prediction:?}: {loss}, {expected}");
+        }
+    }
+
+    #[test]
+    fn the_estimate_reaches_its_share_of_the_rows_and_no_other() {
+        let _turn = device_turn();
+        let mut losses = Vec::new();
+        for (self_conditioning, share) in [(0.0, 0), (0.2, 1), (0.5, 3), (0.6, 4), (1.0, ROWS)] {
+            let objective =
+                DiffusionObjective { self_conditioning, ..DiffusionObjective::default() };
+            let stage = stage(objective, Prediction::V);
+            let (loss, expected) = (loss_of(&stage), expected_loss(&stage, share, Prediction::V));
+            assert!((loss / expected - 1.0).abs() < 1e-5, "share {share}: {loss}, {expected}");
+            losses.push(loss);
+        }
+        assert!(losses.windows(2).all(|pair| (pair[0] - pair[1]).abs() > 1e-4), "{losses:?}");
+    }
+
+    #[test]
+    fn classes_are_dropped_with_their_probability() {
+        let _turn = device_turn();
+        for probability in [0.0, 0.1, 0.3, 1.0] {
+            let objective =
+                DiffusionObjective { class_dropout: probability, ..DiffusionObjective::default() };
+            let stage = stage(objective, Prediction::V);
+            let mut make = stage.batches();
+            let (mut dropped, mut drawn) = (0, 0);
+            for index in 0..1000 {
+                let batch = make(index);
+                for (class, text) in batch.classes.expect("classes").iter().zip(batch.indices) {
+                    drawn += 1;
+                    if *class == 3 {
+                        dropped += 1;
+                    } else {
+                        assert_eq!(*class, text % 3);
+                    }
+                }
+            }
+            let share = f64::from(dropped) / f64::from(drawn);
+            let deviation = (probability * (1.0 - probability) / f64::from(drawn)).sqrt();
+            assert!((share - probability).abs() <= 4.0 * deviation, "{share} for {probability}");
+        }
+    }
+
+    #[test]
+    fn times_are_uniform_and_a_function_of_the_batch() {
+        let _turn = device_turn();
+        let stage = stage(DiffusionObjective::default(), Prediction::V);
+        let mut make = stage.batches();
+        let times: Vec<f64> = (0..500).flat_map(|index| make(index).times).collect();
+        let count = times.len() as f64;
+        let mean = times.iter().sum::<f64>() / count;
+        let second = times.iter().map(|time| time * time).sum::<f64>() / count;
+        assert!(times.iter().all(|time| (0.0..1.0).contains(time)));
+        // Four standard errors of the moments 1/2 and 1/3.
+        assert!((mean - 0.5).abs() < 4.0 * (1.0 / 12.0 / count).sqrt(), "{mean}");
+        assert!((second - 1.0 / 3.0).abs() < 4.0 * (4.0 / 45.0 / count).sqrt(), "{second}");
+        assert_eq!((stage.batches())(17).times, times[17 * ROWS..18 * ROWS]);
+    }
+
+    #[test]
+    fn validation_leaves_classes_alone_and_is_repeatable() {
+        let _turn = device_turn();
+        let objective = DiffusionObjective { class_dropout: 1.0, ..DiffusionObjective::default() };
+        let stage = stage(objective, Prediction::V);
+        let kept = DiffusionStage {
+            objective: DiffusionObjective { class_dropout: 0.0, ..stage.objective.clone() },
+            ..self::stage(DiffusionObjective::default(), Prediction::V)
+        };
+        let measured = |stage: &DiffusionStage| {
+            stage.device.seed(4);
+            stage.validate(&denoiser(false), 0).expect("a validation").values
+        };
+        assert_eq!(measured(&stage), measured(&kept));
+    }
+}

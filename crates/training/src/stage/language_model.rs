@@ -10,6 +10,7 @@ use super::mean;
 use crate::TrainingError;
 use crate::noising::{Noising, NoisingConfig, split_sentences};
 use crate::order::{BatchOrder, EpochPermutation, generator};
+use crate::padding::Padding;
 use crate::trainer::{Stage, Validation};
 
 /// A text as the pretraining reads it: the token ids of its sentences, without special tokens.
@@ -78,8 +79,8 @@ pub struct LanguageModelInputs {
     pub validation: Vec<PretrainingText>,
     /// Samples in a batch.
     pub batch_size: usize,
-    /// Length to which every batch is padded, in tokens.
-    pub max_tokens: usize,
+    /// Lengths of the batches.
+    pub padding: Padding,
     /// Seed of order and corruption.
     pub seed: u64,
 }
@@ -107,7 +108,7 @@ impl LanguageModelStage {
         let corruption = Corruption {
             noising: noising.init(mask, &others, vocabulary)?,
             special,
-            max_tokens: inputs.max_tokens,
+            padding: inputs.padding,
             seed: inputs.seed,
         };
         Ok(Self {
@@ -133,10 +134,10 @@ const VALIDATION_BATCHES: usize = 4;
 
 impl LanguageModelStage {
     fn batch_loss(&self, model: &Bart, batch: DenoisingBatch, device: &Device) -> Tensor<1> {
-        let length = self.corruption.max_tokens;
-        let (ids, mask) = batch.corrupted.tensors(length, device);
+        let padding = self.corruption.padding;
+        let (ids, mask) = padding.tensors(&batch.corrupted, device);
         let states = model.encode(ids, Some(mask.clone()));
-        let (labels, counted) = batch.original.tensors(length, device);
+        let (labels, counted) = padding.tensors(&batch.original, device);
         let read = shift_right(labels.clone(), self.config.decoder_start_token_id);
         cross_entropy(model.decode(read, states, Some(mask)), labels, counted)
     }
@@ -154,6 +155,7 @@ impl Stage for LanguageModelStage {
         let texts = self.train.clone();
         let corruption = self.corruption.clone();
         let order = BatchOrder::new(texts.len(), self.batch_size, corruption.seed);
+        let order = corruption.padding.order(order, texts.iter().map(PretrainingText::len));
         let mut permutation = EpochPermutation::default();
         Box::new(move |batch| {
             let chosen: Vec<&PretrainingText> =
@@ -194,10 +196,12 @@ impl LanguageModelStage {
             return Ok(Vec::new());
         }
         let batch = self.corruption.batch(texts, u64::MAX);
-        let (ids, mask) = batch.corrupted.tensors(self.corruption.max_tokens, &self.device);
+        let (ids, mask) = self.corruption.padding.tensors(&batch.corrupted, &self.device);
         let states = model.encode(ids, Some(mask.clone()));
-        let generation =
-            GenerationConfig { max_length: self.corruption.max_tokens, ..Default::default() };
+        let generation = GenerationConfig {
+            max_length: self.corruption.padding.max_tokens,
+            ..Default::default()
+        };
         let seeds = vec![self.corruption.seed; texts.len()];
         let restored = model.generate(states, Some(mask), &generation, &seeds)?;
         texts
@@ -216,7 +220,7 @@ impl LanguageModelStage {
 struct Corruption {
     noising: Noising,
     special: SpecialTokens,
-    max_tokens: usize,
+    padding: Padding,
     seed: u64,
 }
 
@@ -241,7 +245,7 @@ impl Corruption {
     }
 
     fn framed(&self, mut tokens: Vec<u32>) -> Vec<u32> {
-        tokens.truncate(room(&self.special, self.max_tokens));
+        tokens.truncate(room(&self.special, self.padding.max_tokens));
         if let Some(bos) = self.special.bos {
             tokens.insert(0, bos);
         }

@@ -1,0 +1,131 @@
+//! A model of a few hundred kilobytes with random parameters, the same ones on every run.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentStatistics, PerceiverConfig};
+use latent_text_conditioning::ClassLabels;
+use latent_text_denoiser::DenoiserConfig;
+use latent_text_diffusion::{NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind};
+use latent_text_generation::{FORMAT_VERSION, LatentText, ModelConfig, SamplingDefaults};
+use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
+
+pub const LABELS: [&str; 3] = ["pub", "cafe", "inn"];
+pub const LATENT_DIM: usize = 8;
+
+const MAX_TOKENS: usize = 16;
+
+/// A class-conditional model.
+pub fn conditional() -> LatentText {
+    model(Some(ClassLabels::new(LABELS).unwrap()), LatentNorm::L2)
+}
+
+/// A model without classes.
+pub fn unconditional() -> LatentText {
+    model(None, LatentNorm::L2)
+}
+
+pub fn model(labels: Option<ClassLabels>, latent_norm: LatentNorm) -> LatentText {
+    let device = Device::default();
+    let config = config(labels);
+    let autoencoder = autoencoder(latent_norm, &device);
+    let denoiser = randomised(config.denoiser.init(&device));
+    LatentText::new(config, autoencoder, denoiser, &device).unwrap()
+}
+
+pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
+    ModelConfig {
+        format_version: FORMAT_VERSION,
+        denoiser: DenoiserConfig {
+            latent_dim: LATENT_DIM,
+            max_latents: 4,
+            dim: 16,
+            depth: 2,
+            head_dim: 8,
+            ff_mult: 2,
+            time_dim_mult: 1,
+            dense_connections: 1,
+            classes: labels.as_ref().map(|labels| labels.names().len()),
+            ..DenoiserConfig::default()
+        },
+        schedule: NoiseScheduleConfig::default(),
+        prediction: Prediction::V,
+        labels,
+        statistics: LatentStatistics { mean: vec![3.0; LATENT_DIM], scale: 2.0, count: 100 },
+        sampling: SamplingDefaults { sampler: SamplerKind::Ddpm, steps: 6, rescale_x0: false },
+        decoding: GenerationConfig { max_length: MAX_TOKENS, ..GenerationConfig::default() },
+    }
+}
+
+pub fn autoencoder(latent_norm: LatentNorm, device: &Device) -> LanguageAutoencoder {
+    let tokenizer = TextTokenizer::train_byte_level_bpe(words(), 1000).unwrap();
+    let bart = BartConfig {
+        vocab_size: tokenizer.vocab_size(),
+        max_position_embeddings: MAX_TOKENS,
+        d_model: 16,
+        encoder_layers: 1,
+        encoder_attention_heads: 2,
+        encoder_ffn_dim: 32,
+        decoder_layers: 1,
+        decoder_attention_heads: 2,
+        decoder_ffn_dim: 32,
+        ..BartConfig::default()
+    };
+    let mut language_model = LanguageModel::new(bart, tokenizer, device).unwrap();
+    language_model.model = randomised(language_model.model);
+    let config = PerceiverConfig {
+        dim_lm: 16,
+        latents: 4,
+        latent_dim: LATENT_DIM,
+        layers: 1,
+        head_dim: 8,
+        ff_mult: 2,
+        max_tokens: MAX_TOKENS,
+        latent_norm,
+    };
+    let perceiver = randomised(config.init(device));
+    LanguageAutoencoder::new(language_model, perceiver, config).unwrap()
+}
+
+/// Made-up words, so many that few tokens of the vocabulary are single bytes.
+fn words() -> impl Iterator<Item = String> + Send {
+    let syllable = |number: usize| {
+        let consonant = b"bdfgklmnprst"[number % 12] as char;
+        let vowel = b"aeiou"[number / 12 % 5] as char;
+        format!("{consonant}{vowel}")
+    };
+    (0..2 * 3600).map(move |number| format!("{}{} ", syllable(number), syllable(number / 60)))
+}
+
+/// The module with its matrices drawn anew, independently of the device's own generator, and so large
+/// that texts differ. They are f16 numbers, which a file in f16 holds exactly.
+fn randomised<M: Module>(module: M) -> M {
+    module.map(&mut Draw { noise: SampleNoise::new(1, [0]), path: Vec::new() })
+}
+
+struct Draw {
+    noise: SampleNoise,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Draw {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let shape = tensor.shape();
+            if D == 1 {
+                let is_gain =
+                    self.path.last().is_some_and(|name| name == "gamma" || name == "gain");
+                return tensor.full_like(if is_gain { 1.0 } else { 0.0 });
+            }
+            let values: Tensor<2> = self.noise.normal([1, shape.num_elements()], &tensor.device());
+            values.cast(FloatDType::F16).cast(FloatDType::F32).reshape(shape)
+        })
+    }
+}

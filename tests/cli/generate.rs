@@ -1,0 +1,300 @@
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use crate::support::{
+    LABELS, assert_mentions, conditional_model, example, files, refused, saved_model, succeeded,
+    unconditional_model,
+};
+
+const WEIGHTS: [&str; 3] =
+    ["denoiser.safetensors", "autoencoder.safetensors", "language_model/model.safetensors"];
+
+fn generate(model: &Path) -> Command {
+    let mut command = example("generate");
+    command.arg("--model").arg(model);
+    command
+}
+
+/// Refuses to load `model`, changes nothing in it, and says why.
+#[track_caller]
+fn refuses_to_load(model: &Path) -> String {
+    let before = files(model);
+    let message = refused(&mut generate(model), 1);
+    assert_eq!(files(model), before);
+    message
+}
+
+#[test]
+fn texts_are_lines() {
+    let model = conditional_model();
+    let (texts, progress) = succeeded(generate(model.path()).args(["--count", "5"]));
+    assert_eq!(texts.lines().count(), 5, "{texts:?}");
+    assert_eq!(progress, "", "nothing is written to stderr unless it is a terminal");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_texts_whatever_the_count() {
+    let model = conditional_model();
+    let (five, _) = succeeded(generate(model.path()).args(["--count", "5", "--seed", "3"]));
+    let (two, _) = succeeded(generate(model.path()).args(["--count", "2", "--seed", "3"]));
+    assert_eq!(two.lines().collect::<Vec<_>>(), five.lines().take(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn jsonl_says_where_a_text_comes_from() {
+    let model = conditional_model();
+    let arguments = ["--count", "3", "--seed", "7", "--format", "jsonl"];
+    let labels = ["--label", "cafe", "--label", "pub"];
+    let (out, _) = succeeded(generate(model.path()).args(arguments).args(labels));
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    for (index, (line, label)) in lines.iter().zip(["cafe", "pub", "cafe"]).enumerate() {
+        let text = line["text"].as_str().unwrap();
+        assert_eq!(
+            *line,
+            json!({"index": index, "text": text, "label": label, "seed": 7}),
+            "there are other fields"
+        );
+    }
+    let (out, _) = succeeded(generate(model.path()).args(["--count", "1", "--format", "jsonl"]));
+    let line: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(line["label"], Value::Null);
+}
+
+#[test]
+fn steps_are_shown_on_stderr() {
+    let model = conditional_model();
+    let arguments = ["--count", "2", "--steps", "20", "--show-steps"];
+    let (texts, steps) = succeeded(generate(model.path()).args(arguments));
+    assert_eq!(texts.lines().count(), 2);
+    let shown: Vec<&str> = steps.lines().collect();
+    assert!((8..=12).contains(&shown.len()), "{steps}");
+    assert_mentions(shown[0], &["1/20"]);
+    let last = shown[shown.len() - 1];
+    let text = last.split_once("20/20  ").unwrap().1;
+    assert_eq!(text.trim_end(), texts.lines().next().unwrap().trim_end());
+}
+
+#[test]
+fn no_texts_are_no_lines() {
+    let model = conditional_model();
+    let (texts, _) = succeeded(generate(model.path()).args(["--count", "0"]));
+    assert_eq!(texts, "");
+}
+
+#[test]
+fn both_samplers_can_be_chosen() {
+    let model = unconditional_model();
+    for sampler in ["ddpm", "ddim"] {
+        let arguments = ["--count", "1", "--steps", "1", "--sampler", sampler];
+        let (texts, _) = succeeded(generate(model.path()).args(arguments));
+        assert_eq!(texts.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_missing_model_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = refused(&mut generate(&folder.path().join("absent")), 1);
+    assert_mentions(&message, &["absent", "is missing"]);
+    assert!(files(folder.path()).is_empty());
+
+    let message = refused(example("generate").current_dir(folder.path()), 1);
+    assert_mentions(&message, &["models/e2e-small"]);
+    assert_mentions(&refuses_to_load(folder.path()), &["config.json is missing"]);
+
+    let file = folder.path().join("file");
+    fs::write(&file, "not a folder").unwrap();
+    assert_mentions(&refused(&mut generate(&file), 1), &["is not a model folder"]);
+}
+
+#[test]
+fn a_half_written_model_is_an_error() {
+    // These repeat what config.json says, for `transformers`.
+    let spare = ["generation_config.json", "special_tokens_map.json", "tokenizer_config.json"]
+        .map(|file| Path::new("language_model").join(file));
+    let model = conditional_model();
+    let (texts, _) = succeeded(&mut generate(model.path()));
+    let parts = files(model.path());
+    assert_eq!(parts.len(), 10, "{:?}", parts.keys());
+    for (file, content) in parts {
+        let path = model.path().join(&file);
+        fs::remove_file(&path).unwrap();
+        if spare.contains(&file) {
+            assert_eq!(succeeded(&mut generate(model.path())).0, texts, "without {file:?}");
+        } else {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert_mentions(&refuses_to_load(model.path()), &[name]);
+        }
+        fs::write(path, content).unwrap();
+    }
+}
+
+#[test]
+fn truncated_weights_are_an_error() {
+    let model = conditional_model();
+    for file in WEIGHTS {
+        let path = model.path().join(file);
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 4, 100, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_mentions(&refuses_to_load(model.path()), &[file, "not a whole safetensors"]);
+        }
+        let mut long_header = whole.clone();
+        long_header[..8].fill(0xff);
+        fs::write(&path, long_header).unwrap();
+        assert_mentions(&refuses_to_load(model.path()), &[file, "not a whole safetensors"]);
+        fs::write(path, whole).unwrap();
+    }
+}
+
+#[test]
+fn mis_shaped_weights_are_an_error() {
+    let model = conditional_model();
+    let wider = saved_model(None, 24);
+    let denoiser = "denoiser.safetensors";
+    fs::copy(wider.path().join(denoiser), model.path().join(denoiser)).unwrap();
+    let message = refuses_to_load(model.path());
+    assert_mentions(
+        &message,
+        &[denoiser, "input_projection.weight has shape [24, 16]", "[16, 16]"],
+    );
+
+    let model = conditional_model();
+    let other = model.path().join("autoencoder.safetensors");
+    fs::copy(model.path().join(denoiser), other).unwrap();
+    assert_mentions(&refuses_to_load(model.path()), &["autoencoder.safetensors", "does not fit"]);
+}
+
+#[test]
+fn weights_of_another_type_are_an_error() {
+    let model = conditional_model();
+    let path = model.path().join(WEIGHTS[0]);
+    let bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
+    let header = text.split_once("\"F32\"").expect("weights are f32").0.len() + 8;
+    let mut changed = bytes;
+    changed[header..header + 5].copy_from_slice(b"\"I32\"");
+    fs::write(path, changed).unwrap();
+    assert_mentions(&refuses_to_load(model.path()), &[WEIGHTS[0]]);
+}
+
+#[test]
+fn a_config_that_makes_no_sense_is_an_error() {
+    let model = conditional_model();
+    let path = model.path().join("config.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut config: Value = serde_json::from_str(&whole).unwrap();
+        config[key] = value;
+        config.to_string()
+    };
+    for (text, expected) in [
+        (with("format_version", json!(2)), "has format version 2"),
+        (with("format_version", json!("one")), "config.json"),
+        (with("sampler", json!("ddpm")), "unknown field `sampler`"),
+        (with("statistics", json!({"mean": [0.0], "scale": 1.0, "count": 1})), "statistics"),
+        (whole[..whole.len() / 2].to_string(), "config.json"),
+        (String::new(), "config.json"),
+        ("[]".to_string(), "config.json"),
+        ("null".to_string(), "config.json"),
+    ] {
+        fs::write(&path, text).unwrap();
+        assert_mentions(&refuses_to_load(model.path()), &[expected]);
+    }
+    fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
+    assert_mentions(&refuses_to_load(model.path()), &["config.json", "UTF-8"]);
+}
+
+#[test]
+fn damaged_parts_are_errors() {
+    for (file, content) in [
+        ("autoencoder.json", "{}"),
+        ("autoencoder.json", "{\"latents\": 4, \"lattice\": 3}"),
+        ("autoencoder.json", "{"),
+        ("language_model/config.json", "{\"model_type\": \"t5\"}"),
+        ("language_model/config.json", "{\"model_type\": \"bart\", \"vocab_size\": 0}"),
+        ("language_model/tokenizer.json", "{}"),
+        ("language_model/tokenizer.json", "{\"model\": {\"type\": \"BPE\"}}"),
+        ("language_model/tokenizer_config.json", "{\"pad_token\": \"<nothing>\"}"),
+        ("language_model/generation_config.json", "{\"forced_eos_token_id\": 100000}"),
+    ] {
+        let model = conditional_model();
+        fs::write(model.path().join(file), content).unwrap();
+        refuses_to_load(model.path());
+    }
+}
+
+#[test]
+fn an_unknown_label_is_an_error_that_lists_the_known_ones() {
+    let model = conditional_model();
+    let message = refused(generate(model.path()).args(["--label", "pub", "--label", "bar"]), 1);
+    assert_mentions(&message, &["`bar`", "`pub`", "`cafe`"]);
+    assert_eq!(LABELS, ["pub", "cafe"]);
+
+    let model = unconditional_model();
+    let message = refused(generate(model.path()).args(["--label", "pub"]), 1);
+    assert_mentions(&message, &["no classes", "`pub`"]);
+}
+
+#[test]
+fn an_unknown_device_is_an_error() {
+    let model = conditional_model();
+    let message = refused(generate(model.path()).args(["--device", "abacus"]), 1);
+    assert_mentions(&message, &["`abacus`", "flex", "cuda"]);
+    let message = refused(generate(model.path()).env("BURN_DEVICE", "abacus"), 1);
+    assert_mentions(&message, &["`abacus`", "flex", "cuda"]);
+    let chosen = ["--device", "flex", "--count", "1"];
+    if cfg!(feature = "flex") {
+        succeeded(generate(model.path()).env("BURN_DEVICE", "abacus").args(chosen));
+    }
+}
+
+#[test]
+fn a_device_that_is_not_compiled_in_is_an_error_that_names_the_feature() {
+    let backends = [
+        ("flex", cfg!(feature = "flex")),
+        ("ndarray", cfg!(feature = "ndarray")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("vulkan", cfg!(feature = "vulkan")),
+        ("metal", cfg!(feature = "metal")),
+        ("cuda", cfg!(feature = "cuda")),
+    ];
+    let model = conditional_model();
+    for (name, _) in backends.into_iter().filter(|(_, compiled_in)| !compiled_in) {
+        let message = refused(generate(model.path()).args(["--device", name]), 1);
+        assert_mentions(&message, &[&format!("--features {name}")]);
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_errors() {
+    let model = conditional_model();
+    let huge = u64::MAX.to_string();
+    for (option, value) in
+        [("--steps", "0"), ("--steps", &huge), ("--batch-size", "0"), ("--batch-size", &huge)]
+    {
+        let message = refused(generate(model.path()).args([option, value]), 1);
+        assert_mentions(&message, &[value, "must lie in"]);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2() {
+    let model = conditional_model();
+    for (option, value, expected) in [
+        ("--sampler", "euler", "ddpm, ddim"),
+        ("--format", "xml", "jsonl"),
+        ("--count", "many", "--count"),
+        ("--count", "-1", "-1"),
+        ("--steps", "1.5", "--steps"),
+        ("--seed", "18446744073709551616", "--seed"),
+        ("--colour", "red", "--colour"),
+    ] {
+        let message = refused(generate(model.path()).args([option, value]), 2);
+        assert_mentions(&message, &[expected]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The example programs from the outside: what they print, what they refuse and how, and that they
+//! leave existing files alone.
+
+#![recursion_limit = "256"]
+
+mod documents;
+mod generate;
+mod reconstruct;
+mod support;
+mod train;
