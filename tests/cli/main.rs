@@ -6,5 +6,6 @@
 mod documents;
 mod generate;
 mod reconstruct;
+mod shipped;
 mod support;
 mod train;

@@ -175,7 +175,7 @@ fn compute(
         if stop.load(Ordering::Relaxed) {
             return Err(TrainingError::Interrupted);
         }
-        // All batches have one shape, so that GPU kernels are tuned for it once.
+        // The last batch is filled up, so that GPU kernels are tuned for few shapes.
         let mut ids = rows.to_vec();
         ids.resize(source.batch_size, rows[0].clone());
         let (ids, mask) = source.padding.tensors(&TokenBatch { ids, pad_id }, device);

@@ -99,10 +99,12 @@ impl Pipeline<'_> {
         if !resume && let Some(path) = written.find(|path| path.exists()) {
             return Err(TrainingError::OutputExists { path });
         }
-        for &stage in &stages {
-            if self.result(stage).exists() {
-                continue;
-            }
+        let open: Vec<PipelineStage> =
+            stages.iter().copied().filter(|&stage| !self.result(stage).exists()).collect();
+        for &stage in &open {
+            self.check_data(stage)?;
+        }
+        for &stage in &open {
             let done = match stage {
                 PipelineStage::LanguageModel => self.language_model(),
                 PipelineStage::Autoencoder => self.autoencoder(),
@@ -119,6 +121,19 @@ impl Pipeline<'_> {
         }
         let last = stages[stages.len() - 1];
         Ok(Progress::Finished(self.result(last)))
+    }
+
+    /// Reads a stage's texts, so that a bad file is told of before hours of training.
+    fn check_data(&self, stage: PipelineStage) -> Result<(), TrainingError> {
+        let TrainingConfig { language_model, autoencoder, diffusion, .. } = self.config;
+        let (data, validation) = match stage {
+            PipelineStage::LanguageModel => (&language_model.data, &language_model.validation),
+            PipelineStage::Autoencoder => (&autoencoder.data, &autoencoder.validation),
+            PipelineStage::Diffusion => (&diffusion.data, &diffusion.validation),
+        };
+        self.records(data)?;
+        self.records(validation)?;
+        Ok(())
     }
 
     fn folder(&self, stage: PipelineStage) -> PathBuf {
