@@ -42,8 +42,9 @@ pub struct SamplingDefaults {
     pub sampler: SamplerKind,
     /// Network calls for a text; default 250.
     pub steps: usize,
-    /// Rescales each estimated latent vector to norm `sqrt(dim)`, on which l2-normalised latents lie;
-    /// default off, as in LD4LG's unconditional sampler.
+    /// Rescales each estimated latent vector to norm `sqrt(dim)`, on which l2-normalised latents lie.
+    /// Default off, as in LD4LG's unconditional sampler; on is better for l2-normalised latents, whose
+    /// self-conditioning estimates are rescaled in training.
     pub rescale_x0: bool,
 }
 
