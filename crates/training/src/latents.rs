@@ -8,9 +8,8 @@ use burn::tensor::{Device, FloatDType, Int, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_text_autoencoder::{LanguageAutoencoder, LatentStatistics, LatentStatisticsAccumulator};
 use latent_text_language_model::TokenBatch;
-use latent_text_nn::weights::TensorFile;
+use latent_text_nn::weights::{TensorFile, WeightsError};
 use latent_text_nn::{cast_module, write_atomically};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +101,8 @@ pub struct LatentSource<'a> {
 /// else computed and written there.
 ///
 /// # Errors
-/// [`TrainingError::File`] or [`TrainingError::Device`]; [`TrainingError::Interrupted`] if `stop` was
+/// [`TrainingError::File`], [`TrainingError::Weights`] or [`TrainingError::Device`];
+/// [`TrainingError::Interrupted`] if `stop` was
 /// set on the way.
 pub fn cached_latents(
     path: &Path,
@@ -129,17 +129,17 @@ fn read(
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).map_err(TrainingError::file("read", path))?;
-    let Ok((_, metadata)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
-    let entries = metadata.metadata().clone().unwrap_or_default();
+    let file = match TensorFile::open(path) {
+        Ok(file) => file,
+        Err(WeightsError::Format { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let origin: Option<Origin> =
-        entries.get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
+        file.metadata(ORIGIN).and_then(|text| serde_json::from_str(&text).ok());
     let Some(Origin { fingerprint, statistics }) = origin else { return Ok(None) };
     if fingerprint != source.fingerprint {
         return Ok(None);
     }
-    drop(bytes);
-    let Ok(file) = TensorFile::open(path) else { return Ok(None) };
     let latents = file.tensor::<3>("latents", device)?;
     let shape = latents.dims();
     if shape[0] != source.tokens.len() {

@@ -1,6 +1,7 @@
 //! All stages, from raw text to a model folder.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +12,7 @@ use latent_text_conditioning::ClassLabels;
 use latent_text_denoiser::Denoiser;
 use latent_text_generation::{FORMAT_VERSION, LatentText, ModelConfig, Request};
 use latent_text_language_model::{LanguageModel, TextTokenizer};
+use latent_text_nn::cast_module;
 use serde::Serialize;
 
 use crate::TrainingError;
@@ -19,7 +21,7 @@ use crate::data::{DatasetConfig, Record, read_texts};
 use crate::latents::{LatentSet, LatentSource, cache_path, cached_latents};
 use crate::stage::{
     AutoencoderInputs, AutoencoderStage, DiffusionStage, LanguageModelInputs, LanguageModelStage,
-    PretrainingText,
+    PretrainingText, SampleDecoder,
 };
 use crate::trainer::{Outcome, Run, train};
 
@@ -226,8 +228,7 @@ impl Pipeline<'_> {
         match train(&stage, config.init(self.device), &section.training, &run)? {
             Outcome::Interrupted { step, .. } => Ok(Some(step)),
             Outcome::Finished(perceiver) => {
-                drop(stage);
-                let language_model = self.trained_language_model("autoencoder")?;
+                let language_model = (*language_model).clone();
                 let autoencoder = LanguageAutoencoder { language_model, perceiver, config };
                 self.publish(PipelineStage::Autoencoder, |folder| {
                     Ok(autoencoder.save(folder, FloatDType::F32)?)
@@ -272,7 +273,7 @@ impl Pipeline<'_> {
             batch_size: section.training.batch_size,
             seed: self.config.seed,
             device: self.device.clone(),
-            decode_samples: self.sample_decoder(config.clone())?,
+            decode_samples: self.sample_decoder(&config, &autoencoder),
         };
         let folder = self.folder(PipelineStage::Diffusion);
         let run = self.run_settings(&folder, section);
@@ -329,22 +330,26 @@ impl Pipeline<'_> {
     /// Decodes samples of a half-trained denoiser, for the log.
     fn sample_decoder(
         &self,
-        config: ModelConfig,
-    ) -> Result<Box<crate::stage::SampleDecoder>, TrainingError> {
-        let device = self.device.clone();
-        let folder = self.result(PipelineStage::Autoencoder);
-        let dtype = self.config.precision.dtype();
-        let seed = self.config.seed;
-        Ok(Box::new(move |denoiser: &Denoiser, samples: usize| {
-            let mut autoencoder = LanguageAutoencoder::load(&folder, &device)?;
-            autoencoder.language_model.model =
-                latent_text_nn::cast_module(autoencoder.language_model.model, dtype);
-            autoencoder.perceiver = latent_text_nn::cast_module(autoencoder.perceiver, dtype);
+        config: &ModelConfig,
+        autoencoder: &LanguageAutoencoder,
+    ) -> Box<SampleDecoder> {
+        let (config, device) = (config.clone(), self.device.clone());
+        let (dtype, seed) = (self.config.precision.dtype(), self.config.seed);
+        let mut language_model = autoencoder.language_model.clone();
+        language_model.model = cast_module(language_model.model, dtype);
+        let perceiver = cast_module(autoencoder.perceiver.clone(), dtype);
+        let shape = autoencoder.config.clone();
+        Box::new(move |denoiser: &Denoiser, samples: usize| {
+            let autoencoder = LanguageAutoencoder {
+                language_model: language_model.clone(),
+                perceiver: perceiver.clone(),
+                config: shape.clone(),
+            };
             let model = LatentText::new(config.clone(), autoencoder, denoiser.clone(), &device)?;
             let request = Request { count: samples, seed, ..Request::default() };
-            let texts = model.generate(&request, |_| std::ops::ControlFlow::Continue(()))?;
+            let texts = model.generate(&request, |_| ControlFlow::Continue(()))?;
             Ok(texts.into_iter().map(|generated| generated.text).collect())
-        }))
+        })
     }
 
     fn trained_language_model(&self, stage: &str) -> Result<LanguageModel, TrainingError> {

@@ -42,6 +42,12 @@ impl TensorFile {
         self.read(|tensors| tensors.tensor(name).ok().map(|view| view.shape().to_vec()))
     }
 
+    /// The entry `key` of the file's own metadata, if it has one.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        let (_, metadata) = SafeTensors::read_metadata(&self.bytes).ok()?;
+        metadata.metadata().as_ref()?.get(key).cloned()
+    }
+
     /// The float tensor `name` as f32 on `device`; the file may hold f32, f16 or bf16.
     ///
     /// # Errors
