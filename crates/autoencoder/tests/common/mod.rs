@@ -7,7 +7,8 @@ use latent_text_autoencoder::{Perceiver, PerceiverConfig, reference_name};
 use latent_text_nn::weights::{TensorFile, load_with};
 
 pub fn golden_file() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    // Read when the test runs: checkouts may share one target folder.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
         .join("tests/fixtures/golden/autoencoder_l2.safetensors")
 }
 

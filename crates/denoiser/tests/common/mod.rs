@@ -7,7 +7,10 @@ use latent_text_denoiser::{Denoiser, DenoiserConfig, SkipRule, reference_name};
 use latent_text_nn::weights::{TensorFile, load_with};
 
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
+    // Read when the test runs: checkouts may share one target folder.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+        .join("tests/fixtures/golden")
+        .join(name)
 }
 
 pub fn golden(name: &str) -> TensorFile {

@@ -22,7 +22,9 @@ fn config(kind: ScheduleKind, scale: f64) -> NoiseScheduleConfig {
 #[test]
 fn alphas_equal_the_tables_of_the_reference() {
     let path = "tests/fixtures/golden/schedules.safetensors";
-    let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let bytes =
+        std::fs::read(PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join(path))
+            .unwrap();
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let table = |name: &str| -> Vec<f32> {
         let bytes = golden.tensor(name).unwrap().data().to_vec();

@@ -7,7 +7,8 @@ use latent_text_language_model::{Bart, BartConfig};
 use latent_text_nn::weights::TensorFile;
 
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    // Read when the test runs: checkouts may share one target folder.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures").join(name)
 }
 
 pub fn tensors(name: &str) -> TensorFile {
