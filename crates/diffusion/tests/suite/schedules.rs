@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::PathBuf;
 
 use latent_text_diffusion::schedule::{BetaLinear, Cosine, Sigmoid, SimpleLinear};
 use latent_text_diffusion::{DiffusionError, NoiseLevel, NoiseScheduleConfig, ScheduleKind};
