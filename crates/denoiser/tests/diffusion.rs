@@ -45,10 +45,19 @@ fn predict(denoiser: &Denoiser, input: DenoiserInput) -> Tensor<3> {
 
 /// Replays a recorded run; returns its largest error and the number of draws.
 fn replay(name: &str, sampler: SamplerKind, prediction: Prediction) -> (f32, usize) {
+    replay_with(name, sampler, prediction, false)
+}
+
+fn replay_with(
+    name: &str,
+    sampler: SamplerKind,
+    prediction: Prediction,
+    rescale_x0: bool,
+) -> (f32, usize) {
     let device = Device::default();
     let denoiser = golden_denoiser(&golden_config(), &device);
     let schedule = NoiseScheduleConfig::default().init().unwrap();
-    let plan = SamplerPlan::new(&schedule, sampler, prediction, STEPS).unwrap();
+    let plan = SamplerPlan::new(&schedule, sampler, prediction, STEPS).unwrap().rescale_x0(rescale_x0);
     let mut noise = Recorded { file: golden(name), drawn: 0 };
     let expected: Tensor<3> = noise.file.tensor("out", &device).unwrap();
     let latents = sample(
@@ -84,6 +93,22 @@ fn ddim_runs_end_at_the_published_codes_latents() {
         ("sample_ddim_pred_x0.safetensors", Prediction::X0),
     ] {
         let (error, draws) = replay(name, SamplerKind::Ddim, prediction);
+        assert!(error < TOLERANCE, "{name}: {error}");
+        assert_eq!(draws, 1, "{name}");
+    }
+}
+
+/// The published `dpmpp` is of the first order and ends at a stale estimate; so does ours of that name.
+#[test]
+fn dpmpp_as_reference_ends_at_the_published_codes_latents() {
+    for (name, prediction, rescale_x0) in [
+        ("sample_dpmpp_pred_v.safetensors", Prediction::V, false),
+        ("sample_dpmpp_pred_x0.safetensors", Prediction::X0, false),
+        ("sample_dpmpp_pred_noise.safetensors", Prediction::Eps, false),
+        ("sample_dpmpp_pred_v_l2.safetensors", Prediction::V, true),
+    ] {
+        let (error, draws) =
+            replay_with(name, SamplerKind::DpmppAsReference, prediction, rescale_x0);
         assert!(error < TOLERANCE, "{name}: {error}");
         assert_eq!(draws, 1, "{name}");
     }

@@ -5,11 +5,11 @@ use rand_distr::{Distribution, StandardNormal};
 
 /// Where a sampling run takes its standard normal noise from.
 ///
-/// A run asks once for the initial latents and then, with a stochastic sampler, once for every
-/// step but the last.
-pub trait NoiseSource {
-    /// The next noise, standard normal, f32, of shape `[batch, latents, dim]`.
-    fn draw(&mut self, shape: [usize; 3], device: &Device) -> Tensor<3>;
+/// A run asks once for the initial data and then, with a stochastic sampler, once for every step that
+/// adds noise.
+pub trait NoiseSource<const D: usize = 3> {
+    /// The next noise, standard normal, f32, of shape `[batch, ..]`.
+    fn draw(&mut self, shape: [usize; D], device: &Device) -> Tensor<D>;
 }
 
 /// Standard normal noise with one generator (ChaCha8) for every sample of the batch.
@@ -57,8 +57,8 @@ impl SampleNoise {
     }
 }
 
-impl NoiseSource for SampleNoise {
-    fn draw(&mut self, shape: [usize; 3], device: &Device) -> Tensor<3> {
+impl<const D: usize> NoiseSource<D> for SampleNoise {
+    fn draw(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
         self.normal(shape, device)
     }
 }

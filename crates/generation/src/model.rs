@@ -229,7 +229,7 @@ impl LatentText {
             [texts, shape.latents, shape.latent_dim],
             &mut noise,
             &self.device,
-            |DenoiserInput { z, alpha, self_cond }| {
+            |DenoiserInput { z, alpha, self_cond, .. }| {
                 let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
                 self.denoiser.forward(z, alpha, self_cond, classes.clone())
             },

@@ -3,64 +3,93 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Tensor};
 
 use super::{DenoiserInput, SamplerPlan, SamplerState};
-use crate::{DiffusionError, NoiseSource};
+use crate::{DiffusionError, NoiseLevel, NoiseSource};
 
-/// Samples latents of `shape` = `[batch, latents, dim]`, in f32.
+/// Samples data of `shape` = `[batch, ..]`, in f32.
 ///
-/// `denoise` is the network, with whatever condition and guidance it takes: it gets the noised
-/// latents and answers with the plan's kind of prediction, `[batch, latents, dim]`. `on_step` is
-/// called after every step and may stop the run. Nothing here waits for the device.
+/// `denoise` is the network, with whatever condition and guidance it takes: it gets the noised data and
+/// answers with the plan's kind of prediction, of the same shape. `on_step` is called after every step
+/// and may stop the run. Nothing here waits for the device.
 ///
 /// # Errors
-/// [`DiffusionError::EmptyShape`], or [`DiffusionError::Stopped`] if `on_step` broke off before
-/// the last step.
+/// [`DiffusionError::EmptyShape`], or [`DiffusionError::Stopped`] if `on_step` broke off before the
+/// last step.
 ///
 /// # Panics
-/// If `denoise` answers with another shape than that of the latents.
-pub fn sample(
+/// If `denoise` answers with another shape than that of the data.
+pub fn sample<const D: usize>(
     plan: &SamplerPlan,
-    shape: [usize; 3],
-    noise: &mut impl NoiseSource,
+    shape: [usize; D],
+    noise: &mut impl NoiseSource<D>,
     device: &Device,
-    mut denoise: impl FnMut(DenoiserInput) -> Tensor<3>,
-    mut on_step: impl FnMut(StepReport<'_>) -> ControlFlow<()>,
-) -> Result<Tensor<3>, DiffusionError> {
+    denoise: impl FnMut(DenoiserInput<D>) -> Tensor<D>,
+    on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
+) -> Result<Tensor<D>, DiffusionError> {
     if shape.contains(&0) {
-        return Err(DiffusionError::EmptyShape { shape });
+        return Err(DiffusionError::EmptyShape { shape: shape.to_vec() });
     }
-    let mut state = plan.start(noise.draw(shape, device));
+    let z = noise.draw(shape, device);
+    let state = plan.start(z, noise);
+    Ok(finish(plan, state, noise, denoise, on_step)?.into_z())
+}
+
+/// Goes on with a run to its end, as [`sample`] does.
+///
+/// # Errors
+/// [`DiffusionError::Stopped`] if `on_step` broke off before the last step.
+///
+/// # Panics
+/// If `denoise` answers with another shape than that of the data.
+pub fn finish<const D: usize>(
+    plan: &SamplerPlan,
+    mut state: SamplerState<D>,
+    noise: &mut impl NoiseSource<D>,
+    mut denoise: impl FnMut(DenoiserInput<D>) -> Tensor<D>,
+    mut on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
+) -> Result<SamplerState<D>, DiffusionError> {
     while let Some(input) = plan.denoiser_input(&state) {
+        let before = state.step();
         state = plan.step(state, denoise(input), noise);
         let (step, steps) = (state.step(), plan.steps());
-        if let Some(report) = report(plan, &state)
+        if step > before
+            && let Some(report) = report(plan, &state)
             && on_step(report).is_break()
             && step < steps
         {
             return Err(DiffusionError::Stopped { step, steps });
         }
     }
-    Ok(state.into_z())
+    Ok(state)
 }
 
 /// How far a run has come.
 #[derive(Debug, Clone)]
-pub struct StepReport<'a> {
+pub struct StepReport<'a, const D: usize = 3> {
     /// Number of steps taken, from 1 to `steps`.
     pub step: usize,
     /// Number of steps of the plan.
     pub steps: usize,
-    /// `alpha` of the latents that the latest estimate was made from.
+    /// `alpha` of the data that the latest estimate was made from.
     pub alpha: f64,
-    /// The latest estimate of the clean latents, `[batch, latents, dim]`. Reading its values waits
-    /// for the device.
-    pub x0: &'a Tensor<3>,
+    /// The level of the data that the latest estimate was made from.
+    pub level: NoiseLevel,
+    /// The latest estimate of the clean data, `[batch, ..]`. Reading its values waits for the device.
+    pub x0: &'a Tensor<D>,
+    /// The data after this step, `[batch, ..]`. Reading its values waits for the device.
+    pub z: &'a Tensor<D>,
 }
 
-fn report<'a>(plan: &SamplerPlan, state: &'a SamplerState) -> Option<StepReport<'a>> {
+fn report<'a, const D: usize>(
+    plan: &SamplerPlan,
+    state: &'a SamplerState<D>,
+) -> Option<StepReport<'a, D>> {
+    let level = state.level()?;
     Some(StepReport {
         step: state.step(),
         steps: plan.steps(),
-        alpha: state.level()?.alpha(),
+        alpha: level.alpha(),
+        level,
         x0: state.x0()?,
+        z: state.z(),
     })
 }

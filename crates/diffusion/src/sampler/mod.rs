@@ -1,109 +1,78 @@
-//! Samplers: from noise to latents in a fixed number of steps.
+//! Samplers: from noise to data in a fixed number of steps.
 //!
-//! [`sample`] runs a [`SamplerPlan`] from start to end. The plan is immutable and can be shared;
-//! all that changes during a run is in [`SamplerState`]. A sampler is one implementation of
-//! [`Sampler`], in a file of its own, with a name in [`SamplerKind`].
+//! [`sample`] runs a [`SamplerPlan`] from start to end. The plan is immutable and can be shared; all
+//! that changes during a run is in [`SamplerState`]. A sampler is one implementation of [`Sampler`], in
+//! a file of its own: it plans the factors of every step before the run begins.
+//!
+//! In the formulas `a` and `s` are the signal and the noise of the level that a step starts from, `a'`
+//! and `s'` those of the level where it ends, and `n` is standard normal noise.
 
+mod as_reference;
+mod churn;
 mod ddim;
+mod ddim_inversion;
 mod ddpm;
+mod deis;
+mod dpm_solver_pp;
 mod drive;
+mod euler;
+mod euler_ancestral;
+mod heun;
+mod kind;
+mod lcm;
+mod multistep;
 mod plan;
+mod stage;
+mod state;
+mod unipc;
 
-use std::fmt::{self, Debug, Display};
-use std::str::FromStr;
-use std::sync::Arc;
+use std::fmt::Debug;
 
-use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
-
+pub use as_reference::DpmppAsReference;
+pub use churn::Churn;
 pub use ddim::Ddim;
-pub use ddpm::Ddpm;
-pub use drive::{StepReport, sample};
-pub use plan::{DenoiserInput, SamplerPlan, SamplerState};
+pub use ddim_inversion::DdimInversion;
+pub use ddpm::{Ddpm, Variance};
+pub use deis::Deis;
+pub use dpm_solver_pp::{DpmSolverPp, Slope};
+pub use drive::{StepReport, finish, sample};
+pub use euler::Euler;
+pub use euler_ancestral::EulerAncestral;
+pub use heun::{FlowHeun, Heun};
+pub use kind::SamplerKind;
+pub use lcm::{Boundary, Lcm};
+pub use multistep::Order;
+pub use plan::{DenoiserInput, SamplerPlan};
+pub use stage::{Stage, Stages, Update};
+pub use state::SamplerState;
+pub use unipc::{UniPc, Variant};
 
-use crate::{DiffusionError, NoiseLevel};
+use crate::checks::require;
+use crate::{DiffusionError, NoisePoint};
 
-/// One step from a noise level to the next lower one.
+/// A way from noise to data.
 pub trait Sampler: Debug + Send + Sync {
-    /// The latents at the level `transition.to`, `[batch, latents, dim]`.
+    /// The stages of a run through `points`, of which there are at least two, with strictly less noise
+    /// from each to the next.
     ///
-    /// `noise` draws standard normal noise of that shape; a deterministic sampler does not call
-    /// it. Never called for the last step of a run, whose result is the estimate `x0` itself.
-    fn step(&self, transition: Transition, noise: &mut dyn FnMut() -> Tensor<3>) -> Tensor<3>;
-}
+    /// # Errors
+    /// Settings out of range, and points that the sampler has no way through.
+    fn stages(&self, points: &[NoisePoint]) -> Result<Stages, DiffusionError>;
 
-/// What a [`Sampler`] knows about the step that it is to take. The latents before the step are
-/// `from.signal() * x0 + from.noise() * eps`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Transition {
-    /// The level of the latents before the step.
-    pub from: NoiseLevel,
-    /// The level after the step.
-    pub to: NoiseLevel,
-    /// The network's estimate of the clean latents, `[batch, latents, dim]`.
-    pub x0: Tensor<3>,
-    /// The network's estimate of the noise, `[batch, latents, dim]`.
-    pub eps: Tensor<3>,
-    /// The estimate of the step before, for multistep samplers; `None` in the first step.
-    pub previous: Option<Estimate>,
-}
-
-/// An estimate of the clean latents and the noise level that it was made at.
-#[derive(Debug, Clone)]
-pub struct Estimate {
-    /// The level of the latents that the network saw.
-    pub level: NoiseLevel,
-    /// The estimate, `[batch, latents, dim]`.
-    pub x0: Tensor<3>,
-}
-
-/// The samplers by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SamplerKind {
-    /// [`Ddpm`], the default of LD4LG.
-    #[default]
-    Ddpm,
-    /// [`Ddim`].
-    Ddim,
-}
-
-impl SamplerKind {
-    /// All samplers.
-    pub const ALL: &[Self] = &[Self::Ddpm, Self::Ddim];
-
-    /// The name in settings and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddpm => "ddpm",
-            Self::Ddim => "ddim",
-        }
-    }
-
-    fn sampler(self) -> Arc<dyn Sampler> {
-        match self {
-            Self::Ddpm => Arc::new(Ddpm),
-            Self::Ddim => Arc::new(Ddim),
-        }
+    /// Whether a run starts from data and ends in noise. No for most.
+    fn starts_from_data(&self) -> bool {
+        false
     }
 }
 
-impl Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+/// Where errors say that a setting belongs.
+const SAMPLER: &str = "the sampler";
+
+fn check_at_least_zero(setting: &'static str, value: f64) -> Result<(), DiffusionError> {
+    let holds = value.is_finite() && value >= 0.0;
+    require(holds, SAMPLER, setting, value, "finite and at least 0")
 }
 
-impl FromStr for SamplerKind {
-    type Err = DiffusionError;
-
-    fn from_str(name: &str) -> Result<Self, DiffusionError> {
-        let named = Self::ALL.iter().find(|kind| kind.name() == name);
-        named.copied().ok_or_else(|| DiffusionError::UnknownSampler {
-            name: name.into(),
-            known: Self::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", "),
-        })
-    }
+fn check_share(setting: &'static str, value: f64) -> Result<(), DiffusionError> {
+    require((0.0..=1.0).contains(&value), SAMPLER, setting, value, "between 0 and 1")
 }

@@ -2,6 +2,7 @@ use std::f64::consts::FRAC_PI_2;
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::{Curve, log_snr_of};
 use crate::DiffusionError;
 
 /// `g(t) = (E - cos(u pi / 2)^(2 tau)) / (E - S)` with `u = t (end - start) + start`, where `S` and
@@ -25,12 +26,12 @@ impl Default for Cosine {
 }
 
 impl Cosine {
-    pub(super) fn check(&self) -> Result<(), DiffusionError> {
-        let Self { start, end, tau } = *self;
+    pub(super) fn check(self) -> Result<Self, DiffusionError> {
+        let Self { start, end, tau } = self;
         let ordered = 0.0 <= start && start < end && end <= 1.0 && tau > 0.0;
         let fall = self.power(start) - self.power(end);
         if ordered && fall.is_normal() {
-            return Ok(());
+            return Ok(self);
         }
         Err(DiffusionError::Curve {
             schedule: "cosine",
@@ -42,7 +43,7 @@ impl Cosine {
         })
     }
 
-    pub(super) fn at(&self, t: f64) -> f64 {
+    fn at(&self, t: f64) -> f64 {
         let end = self.power(self.end);
         let here = self.power(t * (self.end - self.start) + self.start);
         (end - here) / (end - self.power(self.start))
@@ -50,5 +51,11 @@ impl Cosine {
 
     fn power(&self, u: f64) -> f64 {
         (u * FRAC_PI_2).cos().powf(2.0 * self.tau)
+    }
+}
+
+impl Curve for Cosine {
+    fn log_snr(&self, t: f64) -> f64 {
+        log_snr_of(self.at(t))
     }
 }

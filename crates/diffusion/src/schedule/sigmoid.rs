@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::curve::{Curve, log_snr_of};
 use crate::DiffusionError;
 
 /// `g(t) = (E - s(u / tau)) / (E - S)` with `u = t (end - start) + start`, where `s` is the logistic
@@ -22,11 +23,11 @@ impl Default for Sigmoid {
 }
 
 impl Sigmoid {
-    pub(super) fn check(&self) -> Result<(), DiffusionError> {
-        let Self { start, end, tau } = *self;
+    pub(super) fn check(self) -> Result<Self, DiffusionError> {
+        let Self { start, end, tau } = self;
         let fall = self.logistic(end) - self.logistic(start);
         if start < end && tau > 0.0 && fall.is_normal() {
-            return Ok(());
+            return Ok(self);
         }
         Err(DiffusionError::Curve {
             schedule: "sigmoid",
@@ -38,7 +39,7 @@ impl Sigmoid {
         })
     }
 
-    pub(super) fn at(&self, t: f64) -> f64 {
+    fn at(&self, t: f64) -> f64 {
         let end = self.logistic(self.end);
         let here = self.logistic(t * (self.end - self.start) + self.start);
         (end - here) / (end - self.logistic(self.start))
@@ -46,5 +47,11 @@ impl Sigmoid {
 
     fn logistic(&self, u: f64) -> f64 {
         1.0 / (1.0 + (-u / self.tau).exp())
+    }
+}
+
+impl Curve for Sigmoid {
+    fn log_snr(&self, t: f64) -> f64 {
+        log_snr_of(self.at(t))
     }
 }

@@ -2,11 +2,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use latent_text_diffusion::sampler::{Ddim, Transition};
+use latent_text_diffusion::sampler::{Ddim, Stages, Update};
 use latent_text_diffusion::schedule::{BetaLinear, Sigmoid, SimpleLinear};
 use latent_text_diffusion::{
-    DenoiserInput, DiffusionError, NoiseSchedule, NoiseScheduleConfig, Prediction, SampleNoise,
-    Sampler, SamplerKind, SamplerPlan, ScheduleKind, StepReport, rescale_norm, sample,
+    DenoiserInput, DiffusionError, NoisePoint, NoiseSchedule, NoiseScheduleConfig, Prediction, SampleNoise,
+    Sampler, SamplerKind, SamplerPlan, ScheduleKind, Spacing, StepReport, rescale_norm, sample,
 };
 
 use crate::support::{Replay, assert_close, device, normal, values};
@@ -46,8 +46,8 @@ fn a_ddpm_step_is_the_formula_of_the_paper() {
     for step in 1..5 {
         let plan = plan(SamplerKind::Ddpm, Prediction::Eps, 6);
         let (z, eps, n) = (normal(1, SHAPE), normal(2, SHAPE), normal(3, SHAPE));
-        let mut state = plan.start(z);
         let mut noise = Replay::new(vec![n.clone(); step + 1]);
+        let mut state = plan.start(z, &mut noise);
         for _ in 0..step {
             state = plan.step(state, eps.clone(), &mut noise);
         }
@@ -71,9 +71,11 @@ fn a_ddpm_step_is_the_formula_of_the_paper() {
 fn a_ddim_step_is_the_formula_of_the_paper() {
     let plan = plan(SamplerKind::Ddim, Prediction::V, 6);
     let (z, v) = (normal(1, SHAPE), normal(2, SHAPE));
-    let after = plan.step(plan.start(z.clone()), v.clone(), &mut Replay::new(vec![]));
+    let mut none = Replay::new(vec![]);
+    let start = plan.start(z.clone(), &mut none);
+    let after = plan.step(start, v.clone(), &mut none);
 
-    let [from, to] = [plan.levels()[0], plan.levels()[1]];
+    let [from, to] = [plan.points()[0].level, plan.points()[1].level];
     let (z, v) = (values(z), values(v));
     let x0 = combine(from.signal(), &z, -from.noise(), &v);
     let eps = combine(from.noise(), &z, from.signal(), &v);
@@ -85,8 +87,8 @@ fn a_ddim_step_is_the_formula_of_the_paper() {
 #[test]
 fn times_are_uniform() {
     let plan = plan(SamplerKind::Ddim, Prediction::V, 4);
-    let expected = [1.0, 0.75, 0.5, 0.25].map(|t| schedule().level(t));
-    assert_eq!(plan.levels(), expected);
+    let at = |time| NoisePoint { time, level: schedule().level(time) };
+    assert_eq!(plan.points(), [at(1.0), at(0.75), at(0.5), at(0.25), NoisePoint::DATA]);
     assert_eq!(plan.steps(), 4);
 }
 
@@ -115,7 +117,7 @@ fn the_network_sees_the_level_and_the_estimate_of_the_step_before() {
         assert_eq!((seen.len(), reported.len()), (5, 5));
         assert_eq!(seen[0].1, None);
         for step in 0..5 {
-            let alpha = plan.levels()[step].alpha();
+            let alpha = plan.points()[step].level.alpha();
             assert_eq!(seen[step].0, [alpha as f32; 2]);
             assert_eq!(reported[step].0, alpha);
             if step > 0 {
@@ -157,7 +159,7 @@ fn a_run_can_be_continued_from_a_copy_of_its_state() {
         let input = plan.denoiser_input(&state)?;
         Some(plan.step(state, network(input), &mut noise))
     };
-    let mut state = plan.start(normal(1, SHAPE));
+    let mut state = plan.start(normal(1, SHAPE), &mut Replay::new(vec![]));
     for _ in 0..3 {
         state = advance(state).unwrap();
     }
@@ -189,9 +191,11 @@ fn the_callback_stops_a_run() {
 fn rescaled_estimates_change_x0_and_eps() {
     let plan = plan(SamplerKind::Ddim, Prediction::V, 6).rescale_x0(true);
     let (z, v) = (normal(1, SHAPE), normal(2, SHAPE));
-    let [from, to] = [plan.levels()[0], plan.levels()[1]];
+    let [from, to] = [plan.points()[0].level, plan.points()[1].level];
     let raw = Prediction::V.to_x0(z.clone(), from, v.clone());
-    let after = plan.step(plan.start(z.clone()), v, &mut Replay::new(vec![]));
+    let mut none = Replay::new(vec![]);
+    let start = plan.start(z.clone(), &mut none);
+    let after = plan.step(start, v, &mut none);
 
     let x0 = values(rescale_norm(raw));
     assert_close(&values(after.x0().unwrap().clone()), &x0, 1e-6);
@@ -207,23 +211,41 @@ fn rescaled_estimates_change_x0_and_eps() {
     }
 }
 
+/// Every sampler that has a way through a variance-preserving process.
+fn samplers() -> impl Iterator<Item = SamplerKind> {
+    SamplerKind::ALL.iter().copied().filter(|&kind| kind != SamplerKind::FlowHeun)
+}
+
 #[test]
-fn short_and_long_plans_stay_finite() {
+fn short_and_long_plans_stay_finite_or_are_refused() {
     let kinds = [
         ScheduleKind::default(),
         ScheduleKind::SimpleLinear(SimpleLinear {}),
         ScheduleKind::BetaLinear(BetaLinear {}),
         ScheduleKind::Sigmoid(Sigmoid::default()),
     ];
+    let predictions = [Prediction::X0, Prediction::Eps, Prediction::V, Prediction::Velocity];
     for kind in kinds {
         for scale in [1e-3, 1.0, 1e3] {
-            let schedule = NoiseScheduleConfig { kind: kind.clone(), scale }.init().unwrap();
-            for &sampler in SamplerKind::ALL {
-                for prediction in [Prediction::X0, Prediction::Eps, Prediction::V] {
-                    // At 4,000 steps the ends of the cosine lie within the clamp of the log-SNR.
+            let config = NoiseScheduleConfig { kind: kind.clone(), scale, ..Default::default() };
+            let schedule = config.init().unwrap();
+            for sampler in samplers() {
+                for prediction in predictions {
                     let long = prediction == Prediction::V && scale == 1.0;
-                    for steps in [Some(1), Some(2), long.then_some(4000)].into_iter().flatten() {
-                        let plan = SamplerPlan::new(&schedule, sampler, prediction, steps).unwrap();
+                    for steps in [Some(1), Some(2), long.then_some(2000)].into_iter().flatten() {
+                        let plan = match SamplerPlan::new(&schedule, sampler, prediction, steps) {
+                            Ok(plan) => plan,
+                            Err(DiffusionError::NoiseFromData) => {
+                                let pair = (sampler, prediction);
+                                assert_eq!(pair, (SamplerKind::DdimInversion, Prediction::X0));
+                                continue;
+                            }
+                            Err(error) => {
+                                assert_eq!((sampler, steps), (SamplerKind::DpmppAsReference, 1));
+                                assert!(matches!(error, DiffusionError::Setting { .. }), "{error}");
+                                continue;
+                            }
+                        };
                         let mut noise = SampleNoise::new(5, 0..2);
                         let latents =
                             sample(&plan, SHAPE, &mut noise, &device(), network, go_on).unwrap();
@@ -236,31 +258,58 @@ fn short_and_long_plans_stay_finite() {
     }
 }
 
+/// The cosine's log-SNR is clamped at its ends, where very short steps change nothing.
 #[test]
-fn a_sampler_from_outside_sees_the_estimate_of_the_step_before() {
-    /// DDIM that checks what a multistep sampler relies on.
-    #[derive(Debug)]
-    struct Watching;
+fn steps_without_less_noise_are_refused() {
+    let plan = SamplerPlan::new(&schedule(), SamplerKind::Ddim, Prediction::V, 10_000);
+    let error = plan.unwrap_err();
+    assert!(matches!(error, DiffusionError::RepeatedNoise { .. }), "{error}");
 
-    impl Sampler for Watching {
-        fn step(&self, transition: Transition, noise: &mut dyn FnMut() -> Tensor<3>) -> Tensor<3> {
-            let is_first = transition.from == schedule().level(1.0);
-            assert_eq!(transition.previous.is_none(), is_first);
-            if let Some(previous) = &transition.previous {
-                assert!(previous.level < transition.from && transition.from < transition.to);
-                assert_ne!(values(previous.x0.clone()), values(transition.x0.clone()));
-            }
-            Ddim.step(transition, noise)
-        }
+    let points = [0.5, 0.7, 0.0].map(|time| NoisePoint { time, level: schedule().level(time) });
+    let error = SamplerPlan::from_points(points.to_vec(), &Ddim::default(), Prediction::V);
+    assert!(matches!(error, Err(DiffusionError::PointOrder { index: 1, .. })), "{error:?}");
+}
+
+/// Adams and Bashforth's method of the second order over `ln sigma`, which needs the estimate before.
+#[derive(Debug)]
+struct TwoEstimates;
+
+impl Sampler for TwoEstimates {
+    fn stages(&self, points: &[NoisePoint]) -> Result<Stages, DiffusionError> {
+        Stages::one_call_a_step(points, |step, _, to| {
+            let (signal, noise) = (to.level.signal(), to.level.noise());
+            let x0 = match step {
+                0 => vec![signal],
+                _ => vec![1.5 * signal, -0.5 * signal],
+            };
+            Ok(Update { x0, eps: vec![noise], ..Update::default() })
+        })
     }
+}
 
-    let watching =
-        SamplerPlan::with_sampler(&schedule(), Arc::new(Watching), Prediction::V, 5).unwrap();
-    let run = |plan: &SamplerPlan| {
-        let mut noise = SampleNoise::new(1, 0..2);
-        values(sample(plan, SHAPE, &mut noise, &device(), network, go_on).unwrap())
-    };
-    assert_eq!(run(&watching), run(&plan(SamplerKind::Ddim, Prediction::V, 5)));
+#[test]
+fn a_sampler_from_outside_gets_the_estimate_of_the_call_before() {
+    let sampler = Arc::new(TwoEstimates);
+    let plan =
+        SamplerPlan::with_sampler(&schedule(), sampler, Prediction::V, &Spacing::Uniform, 5);
+    let (plan, mut none) = (plan.unwrap(), Replay::new(vec![]));
+    let mut state = plan.start(normal(1, SHAPE), &mut none);
+    for step in 0..5 {
+        let input = plan.denoiser_input(&state).unwrap();
+        let before = state.x0().cloned().map(values);
+        let output = network(input.clone());
+        let x0 = values(Prediction::V.to_x0(input.z.clone(), input.level, output.clone()));
+        let eps = values(Prediction::V.to_eps(input.z, input.level, output.clone()));
+        state = plan.step(state, output, &mut none);
+
+        let to = plan.points()[step + 1].level;
+        let mixed = match before {
+            None => x0,
+            Some(before) => combine(1.5, &x0, -0.5, &before),
+        };
+        let expected = combine(to.signal(), &mixed, to.noise(), &eps);
+        assert_close(&values(state.z().clone()), &expected, 1e-5);
+    }
 }
 
 #[test]
@@ -271,14 +320,16 @@ fn unusable_settings_are_errors() {
     let plan = plan(SamplerKind::Ddim, Prediction::V, 2);
     let mut noise = SampleNoise::new(0, 0..0);
     let empty = sample(&plan, [0, 3, 4], &mut noise, &device(), network, go_on);
-    assert_eq!(empty.unwrap_err(), DiffusionError::EmptyShape { shape: [0, 3, 4] });
+    assert_eq!(empty.unwrap_err(), DiffusionError::EmptyShape { shape: vec![0, 3, 4] });
 }
 
 #[test]
-#[should_panic(expected = "the network's output against the latents")]
+#[should_panic(expected = "the network's output against the data")]
 fn an_output_of_another_shape_is_a_bug_of_the_caller() {
     let plan = plan(SamplerKind::Ddim, Prediction::V, 2);
-    plan.step(plan.start(normal(1, SHAPE)), normal(1, [1, 3, 4]), &mut Replay::new(vec![]));
+    let mut none = Replay::new(vec![]);
+    let start = plan.start(normal(1, SHAPE), &mut none);
+    plan.step(start, normal(1, [1, 3, 4]), &mut none);
 }
 
 #[test]
@@ -287,6 +338,6 @@ fn samplers_have_names() {
         assert_eq!(kind.to_string().parse::<SamplerKind>().unwrap(), kind);
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
     }
-    let error = "euler".parse::<SamplerKind>().unwrap_err();
-    assert_eq!(error.to_string(), "there is no sampler `euler`; choose one of: ddpm, ddim");
+    let error = "runge".parse::<SamplerKind>().unwrap_err().to_string();
+    assert!(error.starts_with("there is no sampler `runge`; choose one of: ddpm, "), "{error}");
 }
