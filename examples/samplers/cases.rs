@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use latent_text::diffusion::sampler::{Churn, Ddim, Deis, Heun, Order, Sampler, UniPc};
 use latent_text::diffusion::schedule::{Cosine, Edm, RectifiedFlow};
-use latent_text::diffusion::spacing::Karras;
+use latent_text::diffusion::spacing::{Karras, UniformLogSnr};
 use latent_text::diffusion::{
     DiffusionError, NoiseSchedule, NoiseScheduleConfig, Prediction, SamplerKind, SamplerPlan,
     ScheduleKind, Spacing,
@@ -15,10 +16,22 @@ const SIGMA_DATA: f64 = 1.0;
 
 /// A sampler in a process.
 pub struct Case {
-    pub name: String,
+    pub name: &'static str,
     pub process: Process,
     pub sampler: Arc<dyn Sampler>,
     schedule: NoiseSchedule,
+    spacing: Spacing,
+}
+
+/// How the steps of the cosine process are spread.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Times {
+    /// Uniform in time.
+    Uniform,
+    /// Karras et al.'s, over the whole schedule.
+    Karras,
+    /// Uniform in the log-SNR, over the whole schedule.
+    LogSnr,
 }
 
 /// The process that a sampler is measured in.
@@ -58,31 +71,59 @@ impl Process {
         NoiseScheduleConfig { kind, ..NoiseScheduleConfig::default() }.init()
     }
 
-    fn spacing(self) -> Spacing {
+    fn spacing(self, times: Times) -> Spacing {
         match self {
-            Self::Cosine | Self::Flow => Spacing::Uniform,
+            Self::Flow => Spacing::Uniform,
+            Self::Cosine => match times {
+                Times::Uniform => Spacing::Uniform,
+                Times::Karras => Spacing::Karras(Karras::default()),
+                Times::LogSnr => Spacing::UniformLogSnr(UniformLogSnr::default()),
+            },
             Self::Edm => Spacing::Karras(Karras::default()),
         }
     }
 }
 
 /// All cases, in the order of the table.
-pub fn cases() -> Result<Vec<Case>, DiffusionError> {
-    let own = |kind: &SamplerKind| (kind.name(), process_of(*kind), kind.sampler());
-    let mut cases: Vec<_> = SamplerKind::ALL.iter().map(own).collect();
-    let third = Order::Three;
-    let churn = Churn { amount: 20.0, ..Churn::default() };
-    cases.extend::<[(_, _, Arc<dyn Sampler>); _]>([
-        ("euler", Process::Flow, SamplerKind::Euler.sampler()),
-        ("ddim, eta 0.5", Process::Cosine, Arc::new(Ddim { eta: 0.5 })),
-        ("unipc, order 3", Process::Cosine, Arc::new(UniPc { order: third, ..UniPc::default() })),
-        ("deis, order 3", Process::Cosine, Arc::new(Deis { order: third, ..Deis::default() })),
-        ("heun, churn 20", Process::Edm, Arc::new(Heun { churn })),
-    ]);
-    let case = |(name, process, sampler): (&str, Process, _)| {
-        Ok(Case { name: name.into(), process, sampler, schedule: process.schedule()? })
-    };
-    cases.into_iter().map(case).collect()
+pub fn cases(times: Times) -> Result<Vec<Case>, DiffusionError> {
+    let mut cases = Vec::new();
+    for &kind in SamplerKind::ALL {
+        cases.push(case(kind.name(), process_of(kind), kind.sampler(), times)?);
+        for (name, process, sampler) in variants(kind) {
+            cases.push(case(name, process, sampler, times)?);
+        }
+    }
+    Ok(cases)
+}
+
+fn case(
+    name: &'static str,
+    process: Process,
+    sampler: Arc<dyn Sampler>,
+    times: Times,
+) -> Result<Case, DiffusionError> {
+    let (schedule, spacing) = (process.schedule()?, process.spacing(times));
+    Ok(Case { name, process, sampler, schedule, spacing })
+}
+
+/// The same sampler in another setting or process.
+fn variants(kind: SamplerKind) -> Option<(&'static str, Process, Arc<dyn Sampler>)> {
+    let order = Order::Three;
+    Some(match kind {
+        SamplerKind::Ddim => ("ddim, eta 0.5", Process::Cosine, Arc::new(Ddim { eta: 0.5 })),
+        SamplerKind::Unipc => {
+            ("unipc, order 3", Process::Cosine, Arc::new(UniPc { order, ..UniPc::default() }))
+        }
+        SamplerKind::Deis => {
+            ("deis, order 3", Process::Cosine, Arc::new(Deis { order, ..Deis::default() }))
+        }
+        SamplerKind::Euler => ("euler", Process::Flow, kind.sampler()),
+        SamplerKind::Heun => {
+            let churn = Churn { amount: 2.0, ..Churn::default() };
+            ("heun, churn 2", Process::Edm, Arc::new(Heun { churn }))
+        }
+        _ => return None,
+    })
 }
 
 /// Where a sampler is at home.
@@ -99,8 +140,7 @@ impl Case {
     pub fn plan(&self, calls: usize) -> Result<SamplerPlan, DiffusionError> {
         let plan = |steps| {
             let (sampler, prediction) = (self.sampler.clone(), self.process.prediction());
-            let spacing = self.process.spacing();
-            SamplerPlan::with_sampler(&self.schedule, sampler, prediction, &spacing, steps)
+            SamplerPlan::with_sampler(&self.schedule, sampler, prediction, &self.spacing, steps)
         };
         let plans = (1..=calls).rev().map(plan);
         let mut fitting =

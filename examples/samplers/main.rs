@@ -25,6 +25,7 @@ mod plot_trajectories;
 mod run;
 mod table;
 
+use cases::Times;
 use measure::Measured;
 
 /// Draws how each sampler goes from noise to a mixture of Gaussians, and measures its error.
@@ -37,8 +38,11 @@ struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// How many samples each error is measured on.
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     points: u64,
+    /// How the steps of the cosine process are spread.
+    #[arg(long, value_enum, default_value_t = Times::Uniform)]
+    spacing: Times,
     /// flex, ndarray, wgpu, vulkan, metal or cuda, as far as compiled in [default: flex].
     #[arg(long)]
     device: Option<String>,
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let device = common::device(arguments.device.as_deref())?;
-    let cases = cases::cases()?;
+    let cases = cases::cases(arguments.spacing)?;
     let trajectories = plot_trajectories::draw(&cases, arguments.seed, &device)?;
     let Measured { curves, floor } =
         measure::measure(&cases, arguments.seed, arguments.points, &device)?;

@@ -1,13 +1,15 @@
 //! Errors of the samplers by the number of network calls.
 
 use std::f64::consts::PI;
+use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use burn::tensor::Device;
+use latent_text::diffusion::NoiseLevel;
 
 use crate::cases::{Case, is_stochastic};
-use crate::mixture::{Point, exact_flow, exact_samples, to_points, to_tensor};
-use crate::run::{Run, size};
+use crate::mixture::{Point, exact_flow, exact_samples};
+use crate::run::Run;
 
 /// Network calls that the errors are measured at, at most.
 pub const BUDGETS: [usize; 5] = [5, 10, 20, 40, 80];
@@ -24,6 +26,9 @@ const DIRECTIONS: usize = 16;
 /// So many exact samples stand for the mixture, for each sample that is compared with it.
 const REFERENCE_FACTOR: usize = 10;
 
+/// Sets of exact samples whose mean distance is compared with.
+const EXACT_SETS: RangeInclusive<u64> = 2..=9;
+
 /// What an error is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -35,7 +40,7 @@ pub enum Kind {
 
 /// The errors of one case.
 pub struct Curve {
-    pub name: String,
+    pub name: &'static str,
     pub process: &'static str,
     pub kind: Kind,
     /// Network calls and error, one for each of the [`BUDGETS`].
@@ -50,62 +55,74 @@ pub struct Measured {
     pub floor: f64,
 }
 
+/// Measures every case with the same initial noise.
 pub fn measure(cases: &[Case], seed: u64, points: u64, device: &Device) -> Result<Measured> {
     let mixture = Slices::new(&exact_samples(seed ^ 1, points as usize * REFERENCE_FACTOR));
-    let floor = mixture.distance(&exact_samples(seed ^ 2, points as usize));
-    let curves = cases.iter().map(|case| {
-        let kind = match is_stochastic(&case.plan(2)?) {
+    let exact = |set| mixture.distance(&exact_samples(seed ^ set, points as usize));
+    let floor = EXACT_SETS.map(exact).sum::<f64>() / EXACT_SETS.count() as f64;
+    let mut flows = ExactFlows::default();
+    let mut curves = Vec::new();
+    for case in cases {
+        let kind = match is_stochastic(&case.plan(BUDGETS[0])?) {
             true => Kind::Distribution,
             false => Kind::Flow,
         };
-        let errors = BUDGETS.iter().map(|&calls| {
+        let mut errors = Vec::new();
+        for calls in BUDGETS {
             let plan = case.plan(calls)?;
             let calls = plan.calls();
-            let run = Run::new(plan, case.process.prediction(), seed, points);
+            let run = Run::new(plan, case.process.prediction(), seed, points, device);
             let error = match kind {
-                Kind::Distribution => mixture.distance(&generated(run, points, device)?),
-                Kind::Flow if case.sampler.starts_from_data() => {
-                    inversion_error(run, points, device)?
-                }
-                Kind::Flow => flow_error(run, points, device)?,
+                Kind::Distribution => mixture.distance(&run.from_noise(|_| {})?),
+                Kind::Flow => flow_error(case, run, &mut flows)?,
             };
-            Ok((calls, error))
-        });
-        let errors = errors.collect::<Result<Vec<_>>>()?;
+            errors.push((calls, error));
+        }
         let least = match kind {
             Kind::Flow => ROUNDING,
             Kind::Distribution => 2.0 * floor,
         };
-        let (name, process) = (case.name.clone(), case.process.name());
-        Ok(Curve { name, process, kind, slope: slope(&errors, least), errors })
-    });
-    Ok(Measured { curves: curves.collect::<Result<_>>()?, floor })
+        let (name, process) = (case.name, case.process.name());
+        curves.push(Curve { name, process, kind, slope: slope(&errors, least), errors });
+    }
+    Ok(Measured { curves, floor })
 }
 
-fn generated(mut run: Run, points: u64, device: &Device) -> Result<Vec<Point>> {
-    let noise = run.initial_noise(points, device);
-    let [_, end] = run.go(noise, |_| {})?;
-    Ok(to_points(end)?)
+/// Distance between where the sampler and the exact flow end.
+///
+/// An inversion goes from the end of the exact flow to the noise that the flow came from.
+fn flow_error(case: &Case, run: Run, flows: &mut ExactFlows) -> Result<f64> {
+    let ExactFlow { noise, data, .. } = flows.of(&run)?;
+    Ok(match case.sampler.starts_from_data() {
+        true => root_mean_square(noise, &run.from_data(data, |_| {})?),
+        false => root_mean_square(data, &run.from_noise(|_| {})?),
+    })
 }
 
-/// Distance between where the sampler and the exact flow end, from the same noise.
-fn flow_error(mut run: Run, points: u64, device: &Device) -> Result<f64> {
-    let level = run.plan.points()[0].level;
-    let noise = run.initial_noise(points, device);
-    let [start, end] = run.go(noise, |_| {})?;
-    let exact: Vec<Point> =
-        to_points(start / size(level))?.into_iter().map(|z| exact_flow(z, level.sigma())).collect();
-    Ok(root_mean_square(&exact, &to_points(end)?))
+/// Both ends of the exact flow, by the level that it starts from.
+#[derive(Default)]
+struct ExactFlows(Vec<ExactFlow>);
+
+struct ExactFlow {
+    first: NoiseLevel,
+    noise: Vec<Point>,
+    data: Vec<Point>,
 }
 
-/// Distance between the noise that an inversion ends at, and the noise from which the exact flow
-/// comes to where the inversion starts.
-fn inversion_error(mut run: Run, points: u64, device: &Device) -> Result<f64> {
-    let level = run.plan.points()[0].level;
-    let noise = to_points(run.initial_noise(points, device))?;
-    let data: Vec<Point> = noise.iter().map(|&z| exact_flow(z, level.sigma())).collect();
-    let [_, end] = run.go(to_tensor(&data, device), |_| {})?;
-    Ok(root_mean_square(&noise, &to_points(end / size(level))?))
+impl ExactFlows {
+    fn of(&mut self, run: &Run) -> Result<&ExactFlow> {
+        let first = run.first_level();
+        let index = match self.0.iter().position(|flow| flow.first == first) {
+            Some(index) => index,
+            None => {
+                let noise = run.initial_points()?;
+                let data = noise.iter().map(|&z| exact_flow(z, first.sigma())).collect();
+                self.0.push(ExactFlow { first, noise, data });
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[index])
+    }
 }
 
 fn root_mean_square(some: &[Point], others: &[Point]) -> f64 {

@@ -4,7 +4,7 @@
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4};
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use latent_text::diffusion::NoiseLevel;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -107,16 +107,4 @@ fn velocity(z: Point, angle: f64) -> Point {
         let x0 = mean + deviation * a * STD * STD / variance;
         a * deviation * s / variance - s * x0
     })
-}
-
-/// The rows of a tensor of points; waits for the device.
-pub fn to_points(tensor: Tensor<2>) -> Result<Vec<Point>, burn::tensor::DataError> {
-    let values = tensor.into_data().to_vec::<f32>()?;
-    Ok(values.chunks_exact(2).map(|xy| [f64::from(xy[0]), f64::from(xy[1])]).collect())
-}
-
-/// A tensor whose rows are `points`.
-pub fn to_tensor(points: &[Point], device: &Device) -> Tensor<2> {
-    let values: Vec<f32> = points.iter().flatten().map(|&x| x as f32).collect();
-    Tensor::from_data(TensorData::new(values, [points.len(), 2]), (device, DType::F32))
 }

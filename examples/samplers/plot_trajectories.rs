@@ -1,18 +1,18 @@
 //! A panel for each sampler: how a few samples move.
 
 use anyhow::{Result, anyhow};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::cases::Case;
-use crate::mixture::{Point, STD, exact_flow, means, to_points, to_tensor};
-use crate::run::{Run, size};
+use crate::mixture::{Point, STD, exact_flow, means};
+use crate::run::{Run, to_points};
 
 /// Network calls of each run.
 const CALLS: usize = 20;
-const TRAJECTORIES: u64 = 32;
+const TRAJECTORIES: u64 = 24;
 
 const COLUMNS: usize = 5;
 /// Pixels. Twice of what it is shown at, because coordinates are whole numbers.
@@ -20,7 +20,7 @@ const PANEL: i32 = 400;
 const TITLE: i32 = 64;
 const HEADER: i32 = 130;
 /// Half the width of the part of the plane that is shown.
-const EXTENT: f64 = 3.1;
+const EXTENT: f64 = 3.2;
 
 const TEXT: RGBColor = RGBColor(40, 40, 40);
 const DENSITY: RGBColor = RGBColor(120, 130, 150);
@@ -50,25 +50,27 @@ pub fn draw(cases: &[Case], seed: u64, device: &Device) -> Result<String> {
     Ok(svg)
 }
 
-/// The points that each sample goes through, as `z / sqrt(signal^2 + noise^2)`.
+/// The points that each sample goes through.
 fn trajectories(case: &Case, seed: u64, device: &Device) -> Result<Vec<Vec<Point>>> {
     let plan = case.plan(CALLS)?;
     let mut levels: Vec<_> = plan.points().iter().map(|point| point.level).collect();
-    let highest = levels[0];
-    let mut run = Run::new(plan, case.process.prediction(), seed, TRAJECTORIES);
-    let mut initial = run.initial_noise(TRAJECTORIES, device);
-    if case.sampler.starts_from_data() {
-        levels.reverse();
-        let noise = to_points(initial)?;
-        let data: Vec<Point> = noise.iter().map(|&z| exact_flow(z, highest.sigma())).collect();
-        initial = to_tensor(&data, device);
-    }
+    let run = Run::new(plan, case.process.prediction(), seed, TRAJECTORIES, device);
+    let noise = run.initial_points()?;
     let mut snapshots = Vec::new();
-    let [start, _] = run.go(initial, |z| snapshots.push(z.clone()))?;
-    snapshots.insert(0, start);
-    let mut trajectories = vec![Vec::new(); TRAJECTORIES as usize];
-    for (z, level) in snapshots.into_iter().zip(levels) {
-        for (trajectory, point) in trajectories.iter_mut().zip(to_points(z / size(level))?) {
+    let on_step = |z: &Tensor<2>| snapshots.push(z.clone());
+    let start = if case.sampler.starts_from_data() {
+        levels.reverse();
+        let sigma = run.first_level().sigma();
+        let data: Vec<Point> = noise.iter().map(|&z| exact_flow(z, sigma)).collect();
+        run.from_data(&data, on_step)?;
+        data
+    } else {
+        run.from_noise(on_step)?;
+        noise
+    };
+    let mut trajectories: Vec<Vec<Point>> = start.into_iter().map(|point| vec![point]).collect();
+    for (z, &level) in snapshots.into_iter().zip(&levels[1..]) {
+        for (trajectory, point) in trajectories.iter_mut().zip(to_points(z, level)?) {
             trajectory.push(point);
         }
     }
@@ -107,11 +109,15 @@ fn draw_panel(panel: &Area<'_>, case: &Case, trajectories: &[Vec<Point>]) -> Res
     let title = format!("{} ({})", case.name, case.process.name());
     write_text(panel, &title, 31, (PANEL / 2, 16))?;
     let scale = f64::from(PANEL - 24) / (2.0 * EXTENT);
-    let pixel = |[x, y]: Point| {
+    // Nothing leaves its panel.
+    let pixel = |point: Point| {
+        let [x, y] = point.map(|coordinate| coordinate.clamp(-EXTENT, EXTENT));
         let middle = f64::from(PANEL / 2);
         let (right, down) = (middle + scale * x, f64::from(TITLE - 12) + middle - scale * y);
         (right.round() as i32, down.round() as i32)
     };
+    let frame = [pixel([-EXTENT, EXTENT]), pixel([EXTENT, -EXTENT])];
+    panel.draw(&Rectangle::new(frame, BLACK.mix(0.2).stroke_width(1))).map_err(reason)?;
     for deviations in [3.0, 2.0, 1.0] {
         for mean in means() {
             let radius = (deviations * STD * scale).round() as i32;

@@ -43,7 +43,8 @@ fn predict(denoiser: &Denoiser, input: DenoiserInput) -> Tensor<3> {
     denoiser.forward(input.z, input.alpha, self_cond, None)
 }
 
-/// Replays a recorded run; returns its largest error and the number of draws.
+/// Replays a recorded run; returns its largest error, relative to latents above 1, and the number of
+/// draws.
 fn replay(name: &str, sampler: SamplerKind, prediction: Prediction) -> (f32, usize) {
     replay_with(name, sampler, prediction, false)
 }
@@ -57,7 +58,8 @@ fn replay_with(
     let device = Device::default();
     let denoiser = golden_denoiser(&golden_config(), &device);
     let schedule = NoiseScheduleConfig::default().init().unwrap();
-    let plan = SamplerPlan::new(&schedule, sampler, prediction, STEPS).unwrap().rescale_x0(rescale_x0);
+    let plan =
+        SamplerPlan::new(&schedule, sampler, prediction, STEPS).unwrap().rescale_x0(rescale_x0);
     let mut noise = Recorded { file: golden(name), drawn: 0 };
     let expected: Tensor<3> = noise.file.tensor("out", &device).unwrap();
     let latents = sample(
@@ -69,7 +71,8 @@ fn replay_with(
         |_| ControlFlow::Continue(()),
     )
     .unwrap();
-    let error = error(latents, expected);
+    let size = expected.clone().abs().max().into_scalar::<f32>();
+    let error = error(latents, expected) / size.max(1.0);
     println!("{name}: largest error {error:e}");
     (error, noise.drawn)
 }

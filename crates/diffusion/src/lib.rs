@@ -24,6 +24,7 @@ pub use noise::{NoiseSource, SampleNoise};
 pub use prediction::{Prediction, add_noise};
 pub use sampler::{
     DenoiserInput, Sampler, SamplerKind, SamplerPlan, SamplerState, StepReport, sample,
+    sample_guided,
 };
 pub use schedule::{NoiseSchedule, NoiseScheduleConfig, ScheduleKind};
 pub use spacing::{NoisePoint, Spacing};

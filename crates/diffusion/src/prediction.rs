@@ -102,9 +102,7 @@ impl Prediction {
     /// `1 / sqrt(a^2 sigma_data^2 + s^2)` for [`Prediction::Edm`], 1 for the others.
     pub fn input_scale(self, level: crate::NoiseLevel) -> f64 {
         match self {
-            Self::Edm { sigma_data } => {
-                (level.signal() * sigma_data).hypot(level.noise()).recip()
-            }
+            Self::Edm { sigma_data } => (level.signal() * sigma_data).hypot(level.noise()).recip(),
             _ => 1.0,
         }
     }

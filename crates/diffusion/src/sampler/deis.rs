@@ -41,8 +41,7 @@ fn update(history: &History) -> Update {
     if history.order == 1 {
         return Update::estimate(signal, history.to.noise(), 0.0);
     }
-    let mut eps: Vec<f64> =
-        (0..history.order).map(|age| signal * integral(history, age)).collect();
+    let mut eps: Vec<f64> = (0..history.order).map(|age| signal * integral(history, age)).collect();
     eps[0] += signal * history.from.sigma();
     Update { x0: vec![signal], eps, ..Update::default() }
 }

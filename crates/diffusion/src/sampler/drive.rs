@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Tensor};
 
 use super::{DenoiserInput, SamplerPlan, SamplerState};
+use crate::guidance::{Guidance, GuidanceContext, GuidancePair, GuidanceState};
 use crate::{DiffusionError, NoiseLevel, NoiseSource};
 
 /// Samples data of `shape` = `[batch, ..]`, in f32.
@@ -25,11 +26,7 @@ pub fn sample<const D: usize>(
     denoise: impl FnMut(DenoiserInput<D>) -> Tensor<D>,
     on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
 ) -> Result<Tensor<D>, DiffusionError> {
-    if shape.contains(&0) {
-        return Err(DiffusionError::EmptyShape { shape: shape.to_vec() });
-    }
-    let z = noise.draw(shape, device);
-    let state = plan.start(z, noise);
+    let state = begin(plan, shape, noise, device)?;
     Ok(finish(plan, state, noise, denoise, on_step)?.into_z())
 }
 
@@ -42,14 +39,87 @@ pub fn sample<const D: usize>(
 /// If `denoise` answers with another shape than that of the data.
 pub fn finish<const D: usize>(
     plan: &SamplerPlan,
-    mut state: SamplerState<D>,
+    state: SamplerState<D>,
     noise: &mut impl NoiseSource<D>,
     mut denoise: impl FnMut(DenoiserInput<D>) -> Tensor<D>,
+    on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
+) -> Result<SamplerState<D>, DiffusionError> {
+    run(plan, state, noise, |_, input| Ok(denoise(input)), on_step)
+}
+
+/// Which prediction a guided run asks the network for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// With the condition.
+    Conditional,
+    /// Without the condition, or by the weaker model of autoguidance.
+    Unconditional,
+}
+
+/// Samples as [`sample`] does, with predictions that `guidance` combines. `denoise` is asked for the
+/// conditional prediction and, where the guidance needs it, for the unconditional one of the same
+/// input.
+///
+/// # Errors
+/// Those of [`sample`], [`Guidance::check`] and [`Guidance::combine`].
+///
+/// # Panics
+/// If `denoise` answers with another shape than that of the data.
+pub fn sample_guided<const D: usize>(
+    plan: &SamplerPlan,
+    shape: [usize; D],
+    noise: &mut impl NoiseSource<D>,
+    device: &Device,
+    guidance: &(impl Guidance<D> + ?Sized),
+    mut denoise: impl FnMut(DenoiserInput<D>, Pass) -> Tensor<D>,
+    on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
+) -> Result<Tensor<D>, DiffusionError> {
+    guidance.check()?;
+    let mut memory = GuidanceState::default();
+    let answer = |state: &SamplerState<D>, input: DenoiserInput<D>| {
+        let at = GuidanceContext {
+            level: input.level,
+            z: state.z().clone(),
+            prediction: plan.prediction(),
+            step: state.step(),
+            steps: plan.steps(),
+        };
+        let needed = guidance.needs_unconditional(at.level, at.step);
+        let unconditional = needed.then(|| denoise(input.clone(), Pass::Unconditional));
+        let conditional = denoise(input, Pass::Conditional);
+        let pair = GuidancePair { conditional, unconditional };
+        let (output, after) = guidance.combine(pair, &at, std::mem::take(&mut memory))?;
+        memory = after;
+        Ok(output)
+    };
+    let state = begin(plan, shape, noise, device)?;
+    Ok(run(plan, state, noise, answer, on_step)?.into_z())
+}
+
+fn begin<const D: usize>(
+    plan: &SamplerPlan,
+    shape: [usize; D],
+    noise: &mut impl NoiseSource<D>,
+    device: &Device,
+) -> Result<SamplerState<D>, DiffusionError> {
+    if shape.contains(&0) {
+        return Err(DiffusionError::EmptyShape { shape: shape.to_vec() });
+    }
+    let z = noise.draw(shape, device);
+    Ok(plan.start(z, noise))
+}
+
+fn run<const D: usize>(
+    plan: &SamplerPlan,
+    mut state: SamplerState<D>,
+    noise: &mut impl NoiseSource<D>,
+    mut answer: impl FnMut(&SamplerState<D>, DenoiserInput<D>) -> Result<Tensor<D>, DiffusionError>,
     mut on_step: impl FnMut(StepReport<'_, D>) -> ControlFlow<()>,
 ) -> Result<SamplerState<D>, DiffusionError> {
     while let Some(input) = plan.denoiser_input(&state) {
         let before = state.step();
-        state = plan.step(state, denoise(input), noise);
+        let output = answer(&state, input)?;
+        state = plan.step(state, output, noise);
         let (step, steps) = (state.step(), plan.steps());
         if step > before
             && let Some(report) = report(plan, &state)

@@ -36,7 +36,10 @@ pub struct FlowHeun {}
 
 impl Sampler for FlowHeun {
     fn stages(&self, points: &[NoisePoint]) -> Result<Stages, DiffusionError> {
-        if points.iter().any(|point| point.level.family() != Family::RectifiedFlow && point.level.noise() > 0.0) {
+        if points
+            .iter()
+            .any(|point| point.level.family() != Family::RectifiedFlow && point.level.noise() > 0.0)
+        {
             return Err(DiffusionError::WrongFamily {
                 sampler: "flow_heun",
                 family: Family::RectifiedFlow,
@@ -54,10 +57,7 @@ fn heun_step(pair: &[NoisePoint], second: impl Fn(&NoisePoint) -> Update) -> Vec
         return vec![first(None, true)];
     }
     let keep = Update { z: 1.0, ..Update::default() };
-    vec![
-        first(Some(keep), false),
-        Stage { at: to, keep: None, next: second(&to), ends_step: true },
-    ]
+    vec![first(Some(keep), false), Stage { at: to, keep: None, next: second(&to), ends_step: true }]
 }
 
 /// `z' = a' (z / a + (sigma' - sigma) (eps + eps_before) / 2)`, where `z / a = x0 + sigma eps` of the

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ddim, DdimInversion, Ddpm, Deis, DpmSolverPp, DpmppAsReference, Euler, EulerAncestral, FlowHeun,
-    Heun, Lcm, Order, Sampler, UniPc, Variance,
+    Ddim, DdimInversion, Ddpm, Deis, DpmSolverPp, DpmppAsReference, Euler, EulerAncestral,
+    FlowHeun, Heun, Lcm, Order, Sampler, UniPc, Variance,
 };
 use crate::DiffusionError;
 

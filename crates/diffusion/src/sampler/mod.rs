@@ -1,6 +1,6 @@
 //! Samplers: from noise to data in a fixed number of steps.
 //!
-//! [`sample`] runs a [`SamplerPlan`] from start to end. The plan is immutable and can be shared; all
+//! [`sample`] runs a [`SamplerPlan`] from start to end, [`sample_guided`] with guidance. The plan is immutable and can be shared; all
 //! that changes during a run is in [`SamplerState`]. A sampler is one implementation of [`Sampler`], in
 //! a file of its own: it plans the factors of every step before the run begins.
 //!
@@ -35,7 +35,7 @@ pub use ddim_inversion::DdimInversion;
 pub use ddpm::{Ddpm, Variance};
 pub use deis::Deis;
 pub use dpm_solver_pp::{DpmSolverPp, Slope};
-pub use drive::{StepReport, finish, sample};
+pub use drive::{Pass, StepReport, finish, sample, sample_guided};
 pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
 pub use heun::{FlowHeun, Heun};

@@ -88,7 +88,8 @@ impl SamplerPlan {
             Family::VariancePreserving => 1.0,
             Family::VarianceExploding | Family::RectifiedFlow => first.noise(),
         };
-        let remembered = [remembered(&stages, |u| u.x0.len()), remembered(&stages, |u| u.eps.len())];
+        let remembered =
+            [remembered(&stages, |u| u.x0.len()), remembered(&stages, |u| u.eps.len())];
         Ok(Self { points, stages, prediction, corrections: vec![], initial_scale, remembered })
     }
 
@@ -114,6 +115,11 @@ impl SamplerPlan {
     fn with_correction(mut self, correction: X0Correction) -> Self {
         self.corrections.push(correction);
         self
+    }
+
+    /// What the network predicts.
+    pub fn prediction(&self) -> Prediction {
+        self.prediction
     }
 
     /// Number of steps.

@@ -23,12 +23,7 @@ pub struct UniPc {
 
 impl Default for UniPc {
     fn default() -> Self {
-        Self {
-            order: Order::Two,
-            variant: Variant::Bh2,
-            corrector: true,
-            lower_order_final: true,
-        }
+        Self { order: Order::Two, variant: Variant::Bh2, corrector: true, lower_order_final: true }
     }
 }
 

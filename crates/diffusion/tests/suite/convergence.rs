@@ -49,7 +49,8 @@ type Linear = Vec<f64>;
 
 fn sum(terms: &[(f64, &Linear)]) -> Linear {
     let length = terms.iter().map(|(_, term)| term.len()).max().unwrap_or(0);
-    let at = |i: usize| terms.iter().map(|(factor, term)| factor * term.get(i).unwrap_or(&0.0)).sum();
+    let at =
+        |i: usize| terms.iter().map(|(factor, term)| factor * term.get(i).unwrap_or(&0.0)).sum();
     (0..length).map(at).collect()
 }
 
@@ -112,13 +113,10 @@ fn error(sampler: &dyn Sampler, family: Family, steps: usize) -> f64 {
 
 fn deterministic() -> Vec<(Box<dyn Sampler>, Family, f64)> {
     use Family::{RectifiedFlow, VarianceExploding, VariancePreserving};
-    let multistep = |order, slope| DpmSolverPp {
-        order,
-        slope,
-        lower_order_final: false,
-        ..Default::default()
-    };
-    let unipc = |order, variant| UniPc { order, variant, lower_order_final: false, ..Default::default() };
+    let multistep =
+        |order, slope| DpmSolverPp { order, slope, lower_order_final: false, ..Default::default() };
+    let unipc =
+        |order, variant| UniPc { order, variant, lower_order_final: false, ..Default::default() };
     let predictor = UniPc { corrector: false, ..unipc(Order::Two, Variant::Bh2) };
     let deis = |order| Deis { order, lower_order_final: false };
     let mut samplers: Vec<(Box<dyn Sampler>, Family, f64)> = Vec::new();
@@ -164,8 +162,7 @@ fn the_libraries_third_order_is_a_second_one() {
         lower_order_final: false,
         ..Default::default()
     };
-    let [coarse, fine] =
-        [160, 320].map(|steps| error(&sampler, Family::VariancePreserving, steps));
+    let [coarse, fine] = [160, 320].map(|steps| error(&sampler, Family::VariancePreserving, steps));
     let slope = (coarse / fine).log2();
     assert!((slope - 2.0).abs() < 0.15, "{slope}");
 }
@@ -212,9 +209,7 @@ fn stochastic_samplers_converge_in_mean_and_variance() {
 #[test]
 fn runs_on_tensors_are_the_linear_ones() {
     let all = deterministic().into_iter().map(|(sampler, family, _)| (sampler, family));
-    let noisy = stochastic()
-        .into_iter()
-        .map(|(sampler, _)| (sampler, Family::VariancePreserving));
+    let noisy = stochastic().into_iter().map(|(sampler, _)| (sampler, Family::VariancePreserving));
     for (sampler, family) in all.chain(noisy) {
         for end in [None, Some(NoisePoint::DATA)] {
             let mut points = points(family, 12, 3.0);

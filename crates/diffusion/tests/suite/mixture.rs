@@ -43,7 +43,8 @@ fn best_denoiser(input: DenoiserInput<2>) -> Tensor<2> {
 fn draw(sampler: Arc<dyn Sampler>) -> Vec<[f64; 2]> {
     let schedule = NoiseScheduleConfig::default().init().unwrap();
     let spacing = Spacing::Uniform;
-    let plan = SamplerPlan::with_sampler(&schedule, sampler, Prediction::X0, &spacing, 200).unwrap();
+    let plan =
+        SamplerPlan::with_sampler(&schedule, sampler, Prediction::X0, &spacing, 200).unwrap();
     let mut noise = SampleNoise::new(8, 0..POINTS as u64);
     let go_on = |_: latent_text_diffusion::StepReport<'_, 2>| ControlFlow::Continue(());
     let x = sample(&plan, [POINTS, 2], &mut noise, &device(), best_denoiser, go_on).unwrap();
@@ -73,9 +74,8 @@ fn stochastic_samplers_draw_from_the_mixture() {
         points.iter().for_each(|point| members[nearest(point)].push(*point));
 
         let expected = WEIGHTS.map(|weight| weight * POINTS as f64);
-        let chi_square: f64 = (0..4)
-            .map(|i| (members[i].len() as f64 - expected[i]).powi(2) / expected[i])
-            .sum();
+        let chi_square: f64 =
+            (0..4).map(|i| (members[i].len() as f64 - expected[i]).powi(2) / expected[i]).sum();
         println!("{name}: chi-square {chi_square:.2}");
         assert!(chi_square < 16.27, "{name}: {chi_square} is beyond the 99.9 % quantile");
 
@@ -83,7 +83,8 @@ fn stochastic_samplers_draw_from_the_mixture() {
             let count = members.len() as f64;
             for axis in 0..2 {
                 let mean = members.iter().map(|p| p[axis]).sum::<f64>() / count;
-                let variance = members.iter().map(|p| (p[axis] - mean).powi(2)).sum::<f64>() / count;
+                let variance =
+                    members.iter().map(|p| (p[axis] - mean).powi(2)).sum::<f64>() / count;
                 let off = (mean - centre[axis]).abs() / (DEVIATION / count.sqrt());
                 assert!(off < 5.0, "{name}: the mean of {centre:?} is {off} standard errors off");
                 let ratio = variance / DEVIATION.powi(2);

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use latent_text_diffusion::spacing::Times;
 use latent_text_diffusion::{
     DenoiserInput, Family, NoiseLevel, NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind,
     SamplerPlan, Spacing, add_noise, sample,
 };
-use latent_text_diffusion::spacing::Times;
 use proptest::prelude::*;
 use proptest::sample::select;
 

@@ -2,11 +2,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use latent_text_diffusion::sampler::{Ddim, Stages, Update};
+use latent_text_diffusion::guidance::ClassifierFree;
+use latent_text_diffusion::sampler::{Ddim, Pass, Stages, Update};
 use latent_text_diffusion::schedule::{BetaLinear, Sigmoid, SimpleLinear};
 use latent_text_diffusion::{
-    DenoiserInput, DiffusionError, NoisePoint, NoiseSchedule, NoiseScheduleConfig, Prediction, SampleNoise,
-    Sampler, SamplerKind, SamplerPlan, ScheduleKind, Spacing, StepReport, rescale_norm, sample,
+    DenoiserInput, DiffusionError, NoisePoint, NoiseSchedule, NoiseScheduleConfig, Prediction,
+    SampleNoise, Sampler, SamplerKind, SamplerPlan, ScheduleKind, Spacing, StepReport,
+    rescale_norm, sample, sample_guided,
 };
 
 use crate::support::{Replay, assert_close, device, normal, values};
@@ -227,7 +229,7 @@ fn short_and_long_plans_stay_finite_or_are_refused() {
     let predictions = [Prediction::X0, Prediction::Eps, Prediction::V, Prediction::Velocity];
     for kind in kinds {
         for scale in [1e-3, 1.0, 1e3] {
-            let config = NoiseScheduleConfig { kind: kind.clone(), scale, ..Default::default() };
+            let config = NoiseScheduleConfig { kind: kind.clone(), scale };
             let schedule = config.init().unwrap();
             for sampler in samplers() {
                 for prediction in predictions {
@@ -290,8 +292,7 @@ impl Sampler for TwoEstimates {
 #[test]
 fn a_sampler_from_outside_gets_the_estimate_of_the_call_before() {
     let sampler = Arc::new(TwoEstimates);
-    let plan =
-        SamplerPlan::with_sampler(&schedule(), sampler, Prediction::V, &Spacing::Uniform, 5);
+    let plan = SamplerPlan::with_sampler(&schedule(), sampler, Prediction::V, &Spacing::Uniform, 5);
     let (plan, mut none) = (plan.unwrap(), Replay::new(vec![]));
     let mut state = plan.start(normal(1, SHAPE), &mut none);
     for step in 0..5 {
@@ -310,6 +311,41 @@ fn a_sampler_from_outside_gets_the_estimate_of_the_call_before() {
         let expected = combine(to.signal(), &mixed, to.noise(), &eps);
         assert_close(&values(state.z().clone()), &expected, 1e-5);
     }
+}
+
+/// The condition moves the estimate by a constant, which a scale of 3 makes three times as large.
+#[test]
+fn a_guided_run_combines_both_predictions() {
+    let plan = plan(SamplerKind::Dpmpp2m, Prediction::X0, 6);
+    let run = |scale: f64, shift: f64| {
+        let mut passes = vec![];
+        let latents = sample_guided(
+            &plan,
+            SHAPE,
+            &mut SampleNoise::new(7, 0..2),
+            &device(),
+            &ClassifierFree { scale },
+            |input, pass| {
+                passes.push(pass);
+                let x0 = input.z * 0.5;
+                if pass == Pass::Conditional { x0 + shift } else { x0 }
+            },
+            go_on,
+        );
+        (values(latents.unwrap()), passes)
+    };
+    let (guided, passes) = run(3.0, 0.1);
+    assert_eq!(passes, [Pass::Unconditional, Pass::Conditional].repeat(6));
+    let (plain, passes) = run(1.0, 0.3);
+    assert_eq!(passes, [Pass::Conditional; 6], "a scale of 1 needs no second pass");
+    assert_close(&guided, &plain, 1e-5);
+
+    let mut noise = SampleNoise::new(7, 0..2);
+    let scale = f64::NAN;
+    let network = |input: DenoiserInput, _| input.z;
+    let guidance = ClassifierFree { scale };
+    let error = sample_guided(&plan, SHAPE, &mut noise, &device(), &guidance, network, go_on);
+    assert!(matches!(error, Err(DiffusionError::Setting { .. })), "{error:?}");
 }
 
 #[test]
