@@ -42,7 +42,7 @@ fn step(
 ) -> SamplerState {
     let before = state.step();
     while state.step() == before {
-        state = plan.step(state, output.clone(), source);
+        state = plan.step(state, output.clone(), source).expect("shapes agree");
     }
     state
 }

@@ -37,7 +37,8 @@ struct Arguments {
     /// Denoising steps [default: the model's own].
     #[arg(long)]
     steps: Option<usize>,
-    /// Sampler: ddpm or ddim [default: the model's own].
+    /// Sampler: ddpm, ddim, dpmpp2m, unipc, and others; a wrong name lists all [default: the model's
+    /// own].
     #[arg(long)]
     sampler: Option<SamplerKind>,
     /// flex, ndarray, wgpu, vulkan, metal or cuda, as far as compiled in [default: flex].

@@ -123,6 +123,15 @@ pub enum DiffusionError {
         family: Family,
     },
 
+    /// The network's answer has another shape than the data that it was asked about.
+    #[error("the network answered with shape {found:?} for data of shape {expected:?}")]
+    OutputShape {
+        /// The shape of the data, `[batch, ..]`.
+        expected: Vec<usize>,
+        /// The shape of the answer.
+        found: Vec<usize>,
+    },
+
     /// A run needs at least two points with less noise from each to the next.
     #[error(
         "point {index} of a sampling run has log-SNR {log_snr}, which is not above that of the point \

@@ -13,11 +13,8 @@ use crate::{DiffusionError, NoiseLevel, NoiseSource};
 /// and may stop the run. Nothing here waits for the device.
 ///
 /// # Errors
-/// [`DiffusionError::EmptyShape`], or [`DiffusionError::Stopped`] if `on_step` broke off before the
-/// last step.
-///
-/// # Panics
-/// If `denoise` answers with another shape than that of the data.
+/// [`DiffusionError::EmptyShape`]; [`DiffusionError::OutputShape`] if `denoise` answers with another
+/// shape; [`DiffusionError::Stopped`] if `on_step` broke off before the last step.
 pub fn sample<const D: usize>(
     plan: &SamplerPlan,
     shape: [usize; D],
@@ -33,10 +30,8 @@ pub fn sample<const D: usize>(
 /// Goes on with a run to its end, as [`sample`] does.
 ///
 /// # Errors
+/// [`DiffusionError::OutputShape`] if `denoise` answers with another shape,
 /// [`DiffusionError::Stopped`] if `on_step` broke off before the last step.
-///
-/// # Panics
-/// If `denoise` answers with another shape than that of the data.
 pub fn finish<const D: usize>(
     plan: &SamplerPlan,
     state: SamplerState<D>,
@@ -62,9 +57,6 @@ pub enum Pass {
 ///
 /// # Errors
 /// Those of [`sample`], [`Guidance::check`] and [`Guidance::combine`].
-///
-/// # Panics
-/// If `denoise` answers with another shape than that of the data.
 pub fn sample_guided<const D: usize>(
     plan: &SamplerPlan,
     shape: [usize; D],
@@ -119,7 +111,7 @@ fn run<const D: usize>(
     while let Some(input) = plan.denoiser_input(&state) {
         let before = state.step();
         let output = answer(&state, input)?;
-        state = plan.step(state, output, noise);
+        state = plan.step(state, output, noise)?;
         let (step, steps) = (state.step(), plan.steps());
         if step > before
             && let Some(report) = report(plan, &state)

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ddim, DdimInversion, Ddpm, Deis, DpmSolverPp, DpmppAsReference, Euler, EulerAncestral,
-    FlowHeun, Heun, Lcm, Order, Sampler, UniPc, Variance,
+    Ddim, Ddpm, Deis, DpmSolverPp, DpmppAsReference, Euler, EulerAncestral, FlowHeun, Heun, Lcm,
+    Order, Sampler, UniPc, Variance,
 };
 use crate::DiffusionError;
 
-/// The samplers by name, each with its default settings. For others make the sampler itself and hand it
+/// The samplers that go from noise to data, by name, each with its default settings. For others make the sampler itself and hand it
 /// to [`SamplerPlan::with_sampler`](super::SamplerPlan::with_sampler).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,8 +23,6 @@ pub enum SamplerKind {
     DdpmSmall,
     /// [`Ddim`] without noise.
     Ddim,
-    /// [`DdimInversion`].
-    DdimInversion,
     /// [`DpmSolverPp`] of the second order.
     Dpmpp2m,
     /// [`DpmSolverPp`] of the third order.
@@ -55,7 +53,6 @@ impl SamplerKind {
         Self::Ddpm,
         Self::DdpmSmall,
         Self::Ddim,
-        Self::DdimInversion,
         Self::Dpmpp2m,
         Self::Dpmpp3m,
         Self::SdeDpmpp2m,
@@ -75,7 +72,6 @@ impl SamplerKind {
             Self::Ddpm => "ddpm",
             Self::DdpmSmall => "ddpm_small",
             Self::Ddim => "ddim",
-            Self::DdimInversion => "ddim_inversion",
             Self::Dpmpp2m => "dpmpp2m",
             Self::Dpmpp3m => "dpmpp3m",
             Self::SdeDpmpp2m => "sde_dpmpp2m",
@@ -96,7 +92,6 @@ impl SamplerKind {
             Self::Ddpm => Arc::new(Ddpm::default()),
             Self::DdpmSmall => Arc::new(Ddpm { variance: Variance::Small }),
             Self::Ddim => Arc::new(Ddim::default()),
-            Self::DdimInversion => Arc::new(DdimInversion {}),
             Self::Dpmpp2m => Arc::new(DpmSolverPp::default()),
             Self::Dpmpp3m => Arc::new(DpmSolverPp { order: Order::Three, ..Default::default() }),
             Self::SdeDpmpp2m => Arc::new(DpmSolverPp { eta: 1.0, ..Default::default() }),

@@ -176,17 +176,23 @@ impl SamplerPlan {
 
     /// Goes on with `output`, the network's answer for [`denoiser_input`](Self::denoiser_input).
     ///
+    /// # Errors
+    /// [`DiffusionError::OutputShape`] if `output` does not have the shape of the data.
+    ///
     /// # Panics
-    /// If the run is over, or if `output` does not have the shape of the data.
+    /// If the run is over.
     pub fn step<const D: usize>(
         &self,
         state: SamplerState<D>,
         output: Tensor<D>,
         noise: &mut impl NoiseSource<D>,
-    ) -> SamplerState<D> {
+    ) -> Result<SamplerState<D>, DiffusionError> {
         let SamplerState { z, kept, mut x0, mut eps, calls, step, .. } = state;
         assert!(calls < self.calls(), "the run has made all its {calls} network calls");
-        assert_eq!(output.dims(), z.dims(), "the network's output against the data");
+        if output.dims() != z.dims() {
+            let (expected, found) = (z.dims().to_vec(), output.dims().to_vec());
+            return Err(DiffusionError::OutputShape { expected, found });
+        }
 
         let Stage { at, keep, next, ends_step } = &self.stages.stages[calls];
         let answer = self.answer(z, at.level, output);
@@ -200,7 +206,7 @@ impl SamplerPlan {
         };
         let z = answer.apply(next, kept.as_ref(), [&x0, &eps], noise);
         let step = step + usize::from(*ends_step);
-        SamplerState { z, kept, x0, eps, level: Some(at.level), calls: calls + 1, step }
+        Ok(SamplerState { z, kept, x0, eps, level: Some(at.level), calls: calls + 1, step })
     }
 
     fn answer<const D: usize>(

@@ -77,7 +77,7 @@ fn replay(case: &Case, recorded: &Recorded, family: Family) -> Result<(), String
             compare(&seen, &inputs[call], 1.0).map_err(|e| format!("input {call}: {e}"))?;
         }
         let before = state.step();
-        state = plan.step(state, output, &mut noise);
+        state = plan.step(state, output, &mut noise).unwrap();
         call += 1;
         let step = state.step();
         // Our step ends with the churn of the next one; there the inputs tell.
