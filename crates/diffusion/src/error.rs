@@ -160,8 +160,7 @@ pub enum DiffusionError {
         time: f64,
     },
 
-    /// A setting of a guidance, a correction, a loss, a loss weight or of the drawing of training
-    /// times is out of range or not a number.
+    /// A setting is out of range or not a number.
     #[error("{what} cannot have {setting} = {value}: {requirement}")]
     Setting {
         /// What the setting belongs to.
@@ -219,19 +218,6 @@ pub enum DiffusionError {
          of x0 does not hold; begin at a point with some noise"
     )]
     NoiseFromData,
-
-    /// A number in the settings is out of its range.
-    #[error("the {of} cannot have {parameter} {value}: {requirement}")]
-    Parameter {
-        /// What the settings are for.
-        of: &'static str,
-        /// Name of the setting.
-        parameter: &'static str,
-        /// The value given.
-        value: f64,
-        /// What the value must satisfy.
-        requirement: &'static str,
-    },
 
     /// The log-SNR of a table or of knots does not fall from one entry to the next.
     #[error(

@@ -41,7 +41,7 @@ impl AdaptiveScheduleConfig {
     /// Checks the settings and makes a state without observations.
     ///
     /// # Errors
-    /// [`DiffusionError::Parameter`] for values out of range.
+    /// [`DiffusionError::Setting`] for values out of range.
     pub fn init(&self) -> Result<AdaptiveSchedule, DiffusionError> {
         self.check()?;
         let averages = vec![Average::default(); self.intervals + 1];
@@ -49,10 +49,10 @@ impl AdaptiveScheduleConfig {
     }
 
     fn check(&self) -> Result<(), DiffusionError> {
-        let wrong = |parameter, value, requirement| {
-            Err(DiffusionError::Parameter {
-                of: "adaptive schedule",
-                parameter,
+        let wrong = |setting, value, requirement| {
+            Err(DiffusionError::Setting {
+                what: "the adaptive schedule",
+                setting,
                 value,
                 requirement,
             })

@@ -55,9 +55,9 @@ impl Betas {
                 if (0.0..=1.0).contains(&s) {
                     return Ok(());
                 }
-                Err(DiffusionError::Parameter {
-                    of: "table schedule's squared cosine betas",
-                    parameter: "s",
+                Err(DiffusionError::Setting {
+                    what: "the table schedule's squared cosine betas",
+                    setting: "s",
                     value: s,
                     requirement: "it must lie between 0 and 1",
                 })
@@ -66,13 +66,13 @@ impl Betas {
     }
 }
 
-fn check_beta(parameter: &'static str, value: f64) -> Result<(), DiffusionError> {
+fn check_beta(setting: &'static str, value: f64) -> Result<(), DiffusionError> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
     }
-    Err(DiffusionError::Parameter {
-        of: "table schedule's betas",
-        parameter,
+    Err(DiffusionError::Setting {
+        what: "the table schedule's betas",
+        setting,
         value,
         requirement: "every beta must lie strictly between 0 and 1",
     })

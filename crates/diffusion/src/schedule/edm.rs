@@ -26,13 +26,13 @@ impl Default for Edm {
 
 impl Edm {
     pub(super) fn check(self) -> Result<Self, DiffusionError> {
-        check_sigmas("edm schedule", self.sigma_min, self.sigma_max)?;
+        check_sigmas("the edm schedule", self.sigma_min, self.sigma_max)?;
         if (0.1..=100.0).contains(&self.rho) {
             return Ok(self);
         }
-        Err(DiffusionError::Parameter {
-            of: "edm schedule",
-            parameter: "rho",
+        Err(DiffusionError::Setting {
+            what: "the edm schedule",
+            setting: "rho",
             value: self.rho,
             requirement: "it must lie between 0.1 and 100",
         })

@@ -24,7 +24,7 @@ impl Default for Exponential {
 
 impl Exponential {
     pub(super) fn check(self) -> Result<Self, DiffusionError> {
-        check_sigmas("exponential schedule", self.sigma_min, self.sigma_max)?;
+        check_sigmas("the exponential schedule", self.sigma_min, self.sigma_max)?;
         Ok(self)
     }
 }

@@ -25,9 +25,9 @@ pub struct Knots {
 impl Knots {
     pub(super) fn line(&self) -> Result<KnotLine, DiffusionError> {
         if let Some(&value) = self.log_snrs.iter().find(|knot| !KNOTS.contains(*knot)) {
-            return Err(DiffusionError::Parameter {
-                of: "knots schedule",
-                parameter: "log_snrs",
+            return Err(DiffusionError::Setting {
+                what: "the knots schedule",
+                setting: "log_snrs",
                 value,
                 requirement: "every log-SNR must lie between -80 and 80",
             });

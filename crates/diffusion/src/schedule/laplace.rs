@@ -24,8 +24,13 @@ impl Default for Laplace {
 
 impl Laplace {
     pub(super) fn check(self) -> Result<Self, DiffusionError> {
-        let wrong = |parameter, value, requirement| {
-            Err(DiffusionError::Parameter { of: "laplace schedule", parameter, value, requirement })
+        let wrong = |setting, value, requirement| {
+            Err(DiffusionError::Setting {
+                what: "the laplace schedule",
+                setting,
+                value,
+                requirement,
+            })
         };
         if !(-15.0..=15.0).contains(&self.mu) {
             return wrong("mu", self.mu, "it must lie between -15 and 15");

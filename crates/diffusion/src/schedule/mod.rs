@@ -80,7 +80,7 @@ impl NoiseScheduleConfig {
     /// Checks the settings and makes the schedule.
     ///
     /// # Errors
-    /// [`DiffusionError::Scale`], [`DiffusionError::Curve`] and [`DiffusionError::Parameter`] for
+    /// [`DiffusionError::Scale`], [`DiffusionError::Curve`] and [`DiffusionError::Setting`] for
     /// values out of range, [`DiffusionError::NotFalling`] for a table or knots that do not fall.
     pub fn init(&self) -> Result<NoiseSchedule, DiffusionError> {
         if !SCALE_RANGE.contains(&self.scale) {

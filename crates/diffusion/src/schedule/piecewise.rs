@@ -13,9 +13,9 @@ pub(super) struct Piecewise {
 impl Piecewise {
     pub(super) fn new(schedule: &'static str, log_snrs: Vec<f64>) -> Result<Self, DiffusionError> {
         if log_snrs.len() < 2 {
-            return Err(DiffusionError::Parameter {
-                of: schedule,
-                parameter: "number of entries",
+            return Err(DiffusionError::Setting {
+                what: schedule,
+                setting: "number of entries",
                 value: log_snrs.len() as f64,
                 requirement: "it must be at least 2",
             });

@@ -28,9 +28,9 @@ impl RectifiedFlow {
         if super::SCALE_RANGE.contains(&self.shift) {
             return Ok(self);
         }
-        Err(DiffusionError::Parameter {
-            of: "rectified flow schedule",
-            parameter: "shift",
+        Err(DiffusionError::Setting {
+            what: "the rectified flow schedule",
+            setting: "shift",
             value: self.shift,
             requirement: "it must lie between 0.001 and 1000",
         })

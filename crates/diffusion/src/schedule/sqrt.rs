@@ -28,9 +28,9 @@ impl Sqrt {
         if (0.0..1.0).contains(&self.s) {
             return Ok(self);
         }
-        Err(DiffusionError::Parameter {
-            of: "sqrt schedule",
-            parameter: "s",
+        Err(DiffusionError::Setting {
+            what: "the sqrt schedule",
+            setting: "s",
             value: self.s,
             requirement: "it must be at least 0 and below 1",
         })

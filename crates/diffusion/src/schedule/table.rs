@@ -37,9 +37,9 @@ impl Default for Table {
 impl Table {
     pub(super) fn entries(&self) -> Result<TableEntries, DiffusionError> {
         if !(2..=LARGEST_LEN).contains(&self.len) {
-            return Err(DiffusionError::Parameter {
-                of: "table schedule",
-                parameter: "len",
+            return Err(DiffusionError::Setting {
+                what: "the table schedule",
+                setting: "len",
                 value: self.len as f64,
                 requirement: "it must lie between 2 and 1000000",
             });

@@ -28,9 +28,9 @@ impl TanD {
         if super::SCALE_RANGE.contains(&self.d) {
             return Ok(self);
         }
-        Err(DiffusionError::Parameter {
-            of: "tan_d schedule",
-            parameter: "d",
+        Err(DiffusionError::Setting {
+            what: "the tan_d schedule",
+            setting: "d",
             value: self.d,
             requirement: "it must lie between 0.001 and 1000",
         })

@@ -9,7 +9,7 @@ use crate::{DiffusionError, NoiseSchedule};
 /// the range of `sigma` (Lee et al., 2024, "Beta sampling is all you need").
 ///
 /// Errors: [`DiffusionError::UnboundedNoise`] if an end is left to a schedule whose own is
-/// infinite, and [`DiffusionError::Parameter`].
+/// infinite, and [`DiffusionError::Setting`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Beta {
@@ -38,10 +38,10 @@ impl Beta {
         schedule: &NoiseSchedule,
         count: usize,
     ) -> Result<Vec<NoisePoint>, DiffusionError> {
-        for (parameter, value) in [("alpha", self.alpha), ("beta", self.beta)] {
+        for (setting, value) in [("alpha", self.alpha), ("beta", self.beta)] {
             if !(0.05..=100.0).contains(&value) {
-                let (of, requirement) = ("beta spacing", "it must lie between 0.05 and 100");
-                return Err(DiffusionError::Parameter { of, parameter, value, requirement });
+                let (what, requirement) = ("the beta spacing", "it must lie between 0.05 and 100");
+                return Err(DiffusionError::Setting { what, setting, value, requirement });
             }
         }
         let range = SigmaRange::new("beta", schedule, self.sigma_min, self.sigma_max)?;

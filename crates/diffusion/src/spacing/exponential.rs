@@ -8,7 +8,7 @@ use crate::{DiffusionError, NoiseSchedule};
 /// `k-diffusion`).
 ///
 /// Errors: [`DiffusionError::UnboundedNoise`] if an end is left to a schedule whose own is
-/// infinite, and [`DiffusionError::Parameter`].
+/// infinite, and [`DiffusionError::Setting`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exponential {

@@ -6,7 +6,7 @@ use crate::{DiffusionError, NoiseSchedule};
 /// Times of the caller's choice, one for each step.
 ///
 /// Errors: [`DiffusionError::GivenPoints`] if there are more or fewer than steps,
-/// [`DiffusionError::Parameter`] for a time outside [0, 1].
+/// [`DiffusionError::Setting`] for a time outside [0, 1].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Times {
@@ -22,9 +22,9 @@ impl Times {
     ) -> Result<Vec<NoisePoint>, DiffusionError> {
         check_count("times", &self.times, steps)?;
         if let Some(&value) = self.times.iter().find(|time| !(0.0..=1.0).contains(*time)) {
-            return Err(DiffusionError::Parameter {
-                of: "times spacing",
-                parameter: "times",
+            return Err(DiffusionError::Setting {
+                what: "the times spacing",
+                setting: "times",
                 value,
                 requirement: "every time must lie between 0 (data) and 1 (noise)",
             });

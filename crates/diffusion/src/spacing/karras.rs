@@ -8,7 +8,7 @@ use crate::{DiffusionError, NoiseSchedule};
 /// 2022, equation 5).
 ///
 /// Errors: [`DiffusionError::UnboundedNoise`] if an end is left to a schedule whose own is
-/// infinite, and [`DiffusionError::Parameter`].
+/// infinite, and [`DiffusionError::Setting`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Karras {
@@ -34,9 +34,9 @@ impl Karras {
         count: usize,
     ) -> Result<Vec<NoisePoint>, DiffusionError> {
         if !(0.1..=100.0).contains(&self.rho) {
-            return Err(DiffusionError::Parameter {
-                of: "karras spacing",
-                parameter: "rho",
+            return Err(DiffusionError::Setting {
+                what: "the karras spacing",
+                setting: "rho",
                 value: self.rho,
                 requirement: "it must lie between 0.1 and 100",
             });

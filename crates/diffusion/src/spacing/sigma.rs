@@ -24,8 +24,8 @@ impl<'a> SigmaRange<'a> {
         if min == 0.0 {
             return Err(DiffusionError::UnboundedNoise { spacing, setting: "sigma_min" });
         }
-        let wrong = |parameter, value, requirement| {
-            Err(DiffusionError::Parameter { of: spacing, parameter, value, requirement })
+        let wrong = |setting, value, requirement| {
+            Err(DiffusionError::Setting { what: spacing, setting, value, requirement })
         };
         let flow = schedule.family() == Family::RectifiedFlow;
         if flow && max > 1.0 {

@@ -6,7 +6,7 @@ use crate::{DiffusionError, NoiseSchedule};
 /// The log-SNR in equal steps from the least to the greatest (DPM-Solver, Lu et al., 2022).
 ///
 /// Errors: [`DiffusionError::UnboundedNoise`] if an end is left to a schedule whose own is
-/// infinite, and [`DiffusionError::Parameter`].
+/// infinite, and [`DiffusionError::Setting`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UniformLogSnr {
@@ -23,17 +23,14 @@ impl UniformLogSnr {
         schedule: &NoiseSchedule,
         count: usize,
     ) -> Result<Vec<NoisePoint>, DiffusionError> {
-        let end = |parameter, given: Option<f64>, time| {
+        let end = |setting, given: Option<f64>, time| {
             let value = given.unwrap_or_else(|| schedule.log_snr(time));
             match given {
                 _ if value.is_finite() => Ok(value),
-                None => Err(DiffusionError::UnboundedNoise {
-                    spacing: "uniform_log_snr",
-                    setting: parameter,
-                }),
-                Some(_) => Err(DiffusionError::Parameter {
-                    of: "uniform_log_snr spacing",
-                    parameter,
+                None => Err(DiffusionError::UnboundedNoise { spacing: "uniform_log_snr", setting }),
+                Some(_) => Err(DiffusionError::Setting {
+                    what: "the uniform_log_snr spacing",
+                    setting,
                     value,
                     requirement: "it must be finite",
                 }),

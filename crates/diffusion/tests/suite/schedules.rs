@@ -514,14 +514,14 @@ fn parameters_out_of_range_are_errors() {
         (knots(&[81.0, 0.0]), "log_snrs"),
     ] {
         match config(kind.clone(), 1.0).init() {
-            Err(DiffusionError::Parameter { parameter, .. }) => assert_eq!(parameter, expected),
+            Err(DiffusionError::Setting { setting, .. }) => assert_eq!(setting, expected),
             other => panic!("{kind:?}: {other:?}"),
         }
     }
     let error = config(edm(2.0, 1.0, 7.0), 1.0).init().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the edm schedule cannot have sigma_min 2: it must be below sigma_max"
+        "the edm schedule cannot have sigma_min = 2: it must be below sigma_max"
     );
 }
 
@@ -681,7 +681,7 @@ fn what_cannot_be_learnt_is_an_error() {
         (AdaptiveScheduleConfig { uniform: 0.0, ..default() }, "uniform"),
     ] {
         match config.init() {
-            Err(DiffusionError::Parameter { parameter, .. }) => assert_eq!(parameter, expected),
+            Err(DiffusionError::Setting { setting, .. }) => assert_eq!(setting, expected),
             other => panic!("{config:?}: {other:?}"),
         }
     }

@@ -275,10 +275,10 @@ fn infinite_ends_are_met_or_refused() {
 
 #[test]
 fn wrong_settings_are_errors() {
-    let parameter =
+    let setting_of =
         |spacing: Spacing, schedule: &NoiseSchedule| match spacing.points(schedule, 2).unwrap_err()
         {
-            DiffusionError::Parameter { parameter, .. } => parameter,
+            DiffusionError::Setting { setting, .. } => setting,
             error => panic!("{spacing:?}: {error}"),
         };
     let rho = |rho| Spacing::Karras(Karras { rho, ..Karras::default() });
@@ -288,19 +288,19 @@ fn wrong_settings_are_errors() {
         let spacing = UniformLogSnr { log_snr_min: Some(log_snr), log_snr_max: None };
         Spacing::UniformLogSnr(spacing)
     };
-    assert_eq!(parameter(rho(0.0), &edm()), "rho");
-    assert_eq!(parameter(rho(f64::NAN), &edm()), "rho");
-    assert_eq!(parameter(beta(0.0, 1.0), &edm()), "alpha");
-    assert_eq!(parameter(beta(1.0, f64::INFINITY), &edm()), "beta");
-    assert_eq!(parameter(karras(Some(-1.0), None), &edm()), "sigma_min");
-    assert_eq!(parameter(karras(Some(100.0), None), &edm()), "sigma_min");
-    assert_eq!(parameter(karras(Some(f64::NAN), None), &edm()), "sigma_min");
-    assert_eq!(parameter(karras(None, Some(f64::NAN)), &edm()), "sigma_min");
-    assert_eq!(parameter(karras(Some(0.1), Some(2.0)), &flow()), "sigma_max");
-    assert_eq!(parameter(from(f64::NAN), &edm()), "log_snr_min");
-    assert_eq!(parameter(times(&[1.0, -0.1]), &edm()), "times");
-    assert_eq!(parameter(times(&[1.1, 0.1]), &edm()), "times");
-    assert_eq!(parameter(times(&[f64::NAN, 0.1]), &edm()), "times");
+    assert_eq!(setting_of(rho(0.0), &edm()), "rho");
+    assert_eq!(setting_of(rho(f64::NAN), &edm()), "rho");
+    assert_eq!(setting_of(beta(0.0, 1.0), &edm()), "alpha");
+    assert_eq!(setting_of(beta(1.0, f64::INFINITY), &edm()), "beta");
+    assert_eq!(setting_of(karras(Some(-1.0), None), &edm()), "sigma_min");
+    assert_eq!(setting_of(karras(Some(100.0), None), &edm()), "sigma_min");
+    assert_eq!(setting_of(karras(Some(f64::NAN), None), &edm()), "sigma_min");
+    assert_eq!(setting_of(karras(None, Some(f64::NAN)), &edm()), "sigma_min");
+    assert_eq!(setting_of(karras(Some(0.1), Some(2.0)), &flow()), "sigma_max");
+    assert_eq!(setting_of(from(f64::NAN), &edm()), "log_snr_min");
+    assert_eq!(setting_of(times(&[1.0, -0.1]), &edm()), "times");
+    assert_eq!(setting_of(times(&[1.1, 0.1]), &edm()), "times");
+    assert_eq!(setting_of(times(&[f64::NAN, 0.1]), &edm()), "times");
 }
 
 #[test]
