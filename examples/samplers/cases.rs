@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use latent_text::diffusion::sampler::{Churn, Ddim, Deis, Heun, Order, Sampler, UniPc};
+use latent_text::diffusion::sampler::{
+    Churn, Ddim, DdimInversion, Deis, Heun, Order, Sampler, UniPc,
+};
 use latent_text::diffusion::schedule::{Cosine, Edm, RectifiedFlow};
 use latent_text::diffusion::spacing::{Karras, UniformLogSnr};
 use latent_text::diffusion::{
@@ -106,24 +108,27 @@ fn case(
     Ok(Case { name, process, sampler, schedule, spacing })
 }
 
-/// The same sampler in another setting or process.
-fn variants(kind: SamplerKind) -> Option<(&'static str, Process, Arc<dyn Sampler>)> {
+/// The same sampler in another setting, direction or process.
+fn variants(kind: SamplerKind) -> Vec<(&'static str, Process, Arc<dyn Sampler>)> {
     let order = Order::Three;
-    Some(match kind {
-        SamplerKind::Ddim => ("ddim, eta 0.5", Process::Cosine, Arc::new(Ddim { eta: 0.5 })),
+    match kind {
+        SamplerKind::Ddim => vec![
+            ("ddim, eta 0.5", Process::Cosine, Arc::new(Ddim { eta: 0.5 })),
+            ("ddim, inversion", Process::Cosine, Arc::new(DdimInversion {})),
+        ],
         SamplerKind::Unipc => {
-            ("unipc, order 3", Process::Cosine, Arc::new(UniPc { order, ..UniPc::default() }))
+            vec![("unipc, order 3", Process::Cosine, Arc::new(UniPc { order, ..UniPc::default() }))]
         }
         SamplerKind::Deis => {
-            ("deis, order 3", Process::Cosine, Arc::new(Deis { order, ..Deis::default() }))
+            vec![("deis, order 3", Process::Cosine, Arc::new(Deis { order, ..Deis::default() }))]
         }
-        SamplerKind::Euler => ("euler", Process::Flow, kind.sampler()),
+        SamplerKind::Euler => vec![("euler", Process::Flow, kind.sampler())],
         SamplerKind::Heun => {
             let churn = Churn { amount: 2.0, ..Churn::default() };
-            ("heun, churn 2", Process::Edm, Arc::new(Heun { churn }))
+            vec![("heun, churn 2", Process::Edm, Arc::new(Heun { churn }))]
         }
-        _ => return None,
-    })
+        _ => vec![],
+    }
 }
 
 /// Where a sampler is at home.

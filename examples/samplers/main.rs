@@ -54,14 +54,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let device = common::device(arguments.device.as_deref())?;
+    fs::create_dir_all(&arguments.output)
+        .with_context(|| format!("cannot make the folder {}", arguments.output.display()))?;
     let cases = cases::cases(arguments.spacing)?;
     let trajectories = plot_trajectories::draw(&cases, arguments.seed, &device)?;
     let Measured { curves, floor } =
         measure::measure(&cases, arguments.seed, arguments.points, &device)?;
     let errors = plot_errors::draw(&curves, floor)?;
 
-    fs::create_dir_all(&arguments.output)
-        .with_context(|| format!("cannot make the folder {}", arguments.output.display()))?;
     write(&arguments.output.join("trajectories.svg"), &trajectories)?;
     write(&arguments.output.join("error.svg"), &errors)?;
     let table = table::table(&curves, floor, arguments.points);

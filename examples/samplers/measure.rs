@@ -73,7 +73,7 @@ pub fn measure(cases: &[Case], seed: u64, points: u64, device: &Device) -> Resul
             let calls = plan.calls();
             let run = Run::new(plan, case.process.prediction(), seed, points, device);
             let error = match kind {
-                Kind::Distribution => mixture.distance(&run.from_noise(|_| {})?),
+                Kind::Distribution => mixture.distance(&run.sample(|_| {})?),
                 Kind::Flow => flow_error(case, run, &mut flows)?,
             };
             errors.push((calls, error));
@@ -94,8 +94,8 @@ pub fn measure(cases: &[Case], seed: u64, points: u64, device: &Device) -> Resul
 fn flow_error(case: &Case, run: Run, flows: &mut ExactFlows) -> Result<f64> {
     let ExactFlow { noise, data, .. } = flows.of(&run)?;
     Ok(match case.sampler.starts_from_data() {
-        true => root_mean_square(noise, &run.from_data(data, |_| {})?),
-        false => root_mean_square(data, &run.from_noise(|_| {})?),
+        true => root_mean_square(noise, &run.invert(data, |_| {})?),
+        false => root_mean_square(data, &run.sample(|_| {})?),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use burn::tensor::{Device, Tensor};
+use latent_text::diffusion::{NoiseLevel, Sampler, SamplerPlan};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -20,7 +21,7 @@ const PANEL: i32 = 400;
 const TITLE: i32 = 64;
 const HEADER: i32 = 130;
 /// Half the width of the part of the plane that is shown.
-const EXTENT: f64 = 3.2;
+const EXTENT: f64 = 3.6;
 
 const TEXT: RGBColor = RGBColor(40, 40, 40);
 const DENSITY: RGBColor = RGBColor(120, 130, 150);
@@ -53,28 +54,38 @@ pub fn draw(cases: &[Case], seed: u64, device: &Device) -> Result<String> {
 /// The points that each sample goes through.
 fn trajectories(case: &Case, seed: u64, device: &Device) -> Result<Vec<Vec<Point>>> {
     let plan = case.plan(CALLS)?;
-    let mut levels: Vec<_> = plan.points().iter().map(|point| point.level).collect();
+    let levels = levels_after_steps(&plan, &*case.sampler);
     let run = Run::new(plan, case.process.prediction(), seed, TRAJECTORIES, device);
     let noise = run.initial_points()?;
     let mut snapshots = Vec::new();
     let on_step = |z: &Tensor<2>| snapshots.push(z.clone());
     let start = if case.sampler.starts_from_data() {
-        levels.reverse();
         let sigma = run.first_level().sigma();
         let data: Vec<Point> = noise.iter().map(|&z| exact_flow(z, sigma)).collect();
-        run.from_data(&data, on_step)?;
+        run.invert(&data, on_step)?;
         data
     } else {
-        run.from_noise(on_step)?;
+        run.sample(on_step)?;
         noise
     };
     let mut trajectories: Vec<Vec<Point>> = start.into_iter().map(|point| vec![point]).collect();
-    for (z, &level) in snapshots.into_iter().zip(&levels[1..]) {
+    for (z, level) in snapshots.into_iter().zip(levels) {
         for (trajectory, point) in trajectories.iter_mut().zip(to_points(z, level)?) {
             trajectory.push(point);
         }
     }
     Ok(trajectories)
+}
+
+/// The noise levels after every step: where the network is called next, which churn may have raised.
+fn levels_after_steps(plan: &SamplerPlan, sampler: &dyn Sampler) -> Vec<NoiseLevel> {
+    let stages = plan.stages();
+    let end = match sampler.starts_from_data() {
+        true => plan.points()[0].level,
+        false => NoiseLevel::DATA,
+    };
+    let next = stages.iter().skip(1).map(|stage| stage.at.level).chain([end]);
+    stages.iter().zip(next).filter(|(stage, _)| stage.ends_step).map(|(_, level)| level).collect()
 }
 
 fn draw_all(

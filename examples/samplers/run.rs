@@ -35,9 +35,13 @@ impl Run {
         Self { plan, prediction, noise, initial }
     }
 
-    /// The level of the most noise.
+    /// The level of the most noise, which churn may have raised.
     pub fn first_level(&self) -> NoiseLevel {
-        self.plan.points()[0].level
+        let first = self.plan.stages()[0].at.level;
+        match first.noise() {
+            0.0 => self.plan.points()[0].level,
+            _ => first,
+        }
     }
 
     /// The noise that a run starts from.
@@ -47,17 +51,13 @@ impl Run {
     }
 
     /// Where the samples end; `on_step` gets the data after every step.
-    pub fn from_noise(mut self, on_step: impl FnMut(&Tensor<2>)) -> Result<Vec<Point>> {
+    pub fn sample(mut self, on_step: impl FnMut(&Tensor<2>)) -> Result<Vec<Point>> {
         let state = self.plan.start(self.initial.clone(), &mut self.noise);
         self.finish(state, NoiseLevel::DATA, on_step)
     }
 
     /// Where an inversion of `data` ends.
-    pub fn from_data(
-        mut self,
-        data: &[Point],
-        on_step: impl FnMut(&Tensor<2>),
-    ) -> Result<Vec<Point>> {
+    pub fn invert(mut self, data: &[Point], on_step: impl FnMut(&Tensor<2>)) -> Result<Vec<Point>> {
         let values: Vec<f32> = data.iter().flatten().map(|&x| x as f32).collect();
         let to = (&self.initial.device(), DType::F32);
         let data = Tensor::from_data(TensorData::new(values, [data.len(), 2]), to);

@@ -6,6 +6,7 @@
 mod documents;
 mod generate;
 mod reconstruct;
+mod samplers;
 mod shipped;
 mod support;
 mod train;

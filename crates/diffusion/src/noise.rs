@@ -47,12 +47,13 @@ impl SampleNoise {
             "noise of shape {shape:?} asked of {} samples",
             self.generators.len()
         );
-        let per_sample = shape[1..].iter().product();
-        let values: Vec<f32> = self
-            .generators
-            .iter_mut()
-            .flat_map(|generator| StandardNormal.sample_iter(generator).take(per_sample))
-            .collect();
+        let per_sample: usize = shape[1..].iter().product();
+        let mut values = vec![0.0_f32; self.generators.len() * per_sample];
+        if per_sample > 0 {
+            for (sample, generator) in values.chunks_mut(per_sample).zip(&mut self.generators) {
+                sample.fill_with(|| StandardNormal.sample(generator));
+            }
+        }
         Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
     }
 }

@@ -137,7 +137,8 @@ pub struct StepReport<'a, const D: usize = 3> {
     pub level: NoiseLevel,
     /// The latest estimate of the clean data, `[batch, ..]`. Reading its values waits for the device.
     pub x0: &'a Tensor<D>,
-    /// The data after this step, `[batch, ..]`. Reading its values waits for the device.
+    /// The data after this step, `[batch, ..]`; with churn, the noise that is added before the next
+    /// step is already in it. Reading its values waits for the device.
     pub z: &'a Tensor<D>,
 }
 
