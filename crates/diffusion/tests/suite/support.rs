@@ -1,8 +1,18 @@
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use latent_text_diffusion::{NoiseSource, SampleNoise};
 
 pub fn device() -> Device {
     Device::default()
+}
+
+/// Whether the device computes in `dtype`. On others its results would mean nothing, so that a test says
+/// what it leaves out.
+pub fn supports(dtype: FloatDType) -> bool {
+    let supported = device().supports_dtype(dtype);
+    if !supported {
+        println!("left out: this device does not compute in {dtype:?}");
+    }
+    supported
 }
 
 /// The values of `x` in row-major order.
