@@ -11,8 +11,11 @@ use burn::nn::{Dropout, Embedding, LayerNorm};
 use burn::tensor::{Bool, Int, Tensor};
 use latent_text_nn::{embedding, layer_norm};
 
+pub(crate) use self::attention::KeysValues;
 pub(crate) use self::cache::DecoderCache;
 use self::layers::{DecoderLayer, EncoderLayer};
+pub(crate) use self::weights::WEIGHTS_FILE;
+use crate::generation::{TextDecoder, TextEnds};
 
 /// BART's position tables begin with two rows that no position uses.
 const POSITION_OFFSET: usize = 2;
@@ -28,15 +31,6 @@ pub struct Bart {
     final_logits_bias: Option<Param<Tensor<2>>>,
     #[module(skip)]
     text_ends: TextEnds,
-}
-
-/// The ids that begin and end generated texts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TextEnds {
-    pub start: u32,
-    pub eos: u32,
-    pub forced_bos: Option<u32>,
-    pub forced_eos: Option<u32>,
 }
 
 #[derive(Module, Debug)]
@@ -121,10 +115,10 @@ impl Bart {
         }
         self.logits(x)
     }
+}
 
-    /// One step of cached decoding: shows the decoder the next ids `[batch, 1]` of every row and
-    /// returns its state `[batch, 1, d_model]` behind them.
-    pub(crate) fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
+impl TextDecoder for Bart {
+    fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
         let decoder = &self.model.decoder;
         let x = self.model.embed(ids);
         let position = cache.length();
@@ -140,8 +134,7 @@ impl Bart {
         x
     }
 
-    /// `[batch, length, d_model]` to `[batch, length, vocabulary]`.
-    pub(crate) fn logits(&self, x: Tensor<3>) -> Tensor<3> {
+    fn logits(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, length, width] = x.dims();
         let table = self.model.shared.weight.val();
         let [vocabulary, _] = table.dims();
@@ -152,8 +145,7 @@ impl Bart {
         logits.reshape([batch, length, vocabulary])
     }
 
-    /// An empty cache for decoding from these encoder states.
-    pub(crate) fn start_cache(
+    fn start_cache(
         &self,
         encoder_states: Tensor<3>,
         encoder_mask: Option<Tensor<2, Bool>>,
@@ -169,12 +161,11 @@ impl Bart {
         DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
     }
 
-    pub(crate) fn text_ends(&self) -> TextEnds {
+    fn text_ends(&self) -> TextEnds {
         self.text_ends
     }
 
-    /// Number of positions that texts may have.
-    pub(crate) fn max_positions(&self) -> usize {
+    fn max_positions(&self) -> usize {
         self.model.decoder.embed_positions.weight.lazy_shape()[0] - POSITION_OFFSET
     }
 }
@@ -201,7 +192,7 @@ fn add_positions(x: Tensor<3>, first: usize, table: &Embedding, norm: &LayerNorm
 }
 
 /// `[batch, keys]` to `[batch, 1, 1, keys]`.
-fn visible_keys(mask: Tensor<2, Bool>) -> Tensor<4, Bool> {
+pub(crate) fn visible_keys(mask: Tensor<2, Bool>) -> Tensor<4, Bool> {
     let [batch, keys] = mask.dims();
     mask.reshape([batch, 1, 1, keys])
 }

@@ -7,7 +7,7 @@ use crate::LanguageModelError;
 use crate::files::{parse_json, read_text, write_json};
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
-const GENERATION_FILE: &str = "generation_config.json";
+pub(crate) const GENERATION_FILE: &str = "generation_config.json";
 const MODEL_TYPE: &str = "bart";
 
 /// The shape of a BART model, as Hugging Face's `config.json` has it.
@@ -111,7 +111,7 @@ impl Activation {
     }
 }
 
-/// An entry of a [`BartConfig`] that no model can have, alone or beside the others.
+/// An entry of a configuration that no model can have, alone or beside the others.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{entry}` is {value}, but it must {requirement}")]
 pub struct InvalidConfig {
@@ -124,7 +124,11 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    fn new(entry: &'static str, value: impl ToString, requirement: impl ToString) -> Self {
+    pub(crate) fn new(
+        entry: &'static str,
+        value: impl ToString,
+        requirement: impl ToString,
+    ) -> Self {
         Self { entry, value: value.to_string(), requirement: requirement.to_string() }
     }
 }
@@ -258,10 +262,10 @@ struct ModelType {
 
 /// The part of `generation_config.json` that decides which tokens a text must have.
 #[derive(Deserialize)]
-struct GenerationTokens {
-    decoder_start_token_id: Option<u32>,
-    forced_bos_token_id: Option<u32>,
-    forced_eos_token_id: Option<u32>,
+pub(crate) struct GenerationTokens {
+    pub decoder_start_token_id: Option<u32>,
+    pub forced_bos_token_id: Option<u32>,
+    pub forced_eos_token_id: Option<u32>,
 }
 
 impl GenerationTokens {
@@ -286,18 +290,22 @@ struct ConfigFile<'a> {
 
 impl<'a> ConfigFile<'a> {
     fn of(config: &'a BartConfig, dtype: FloatDType) -> Self {
-        let dtype = match dtype {
-            FloatDType::F16 => "float16",
-            FloatDType::BF16 => "bfloat16",
-            _ => "float32",
-        };
         Self {
             architectures: ["BartForConditionalGeneration"],
             model_type: MODEL_TYPE,
             is_encoder_decoder: true,
-            dtype,
+            dtype: dtype_name(dtype),
             config,
         }
+    }
+}
+
+/// How a `config.json` calls the dtype of the weights beside it.
+pub(crate) fn dtype_name(dtype: FloatDType) -> &'static str {
+    match dtype {
+        FloatDType::F16 => "float16",
+        FloatDType::BF16 => "bfloat16",
+        _ => "float32",
     }
 }
 

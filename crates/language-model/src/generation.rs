@@ -2,6 +2,7 @@
 
 mod batch;
 mod chooser;
+mod decoder;
 mod nucleus;
 
 use burn::tensor::{Bool, Tensor};
@@ -9,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use self::batch::Batch;
 use self::chooser::Chooser;
-use crate::bart::TextEnds;
 use crate::{Bart, LanguageModelError};
 
+pub(crate) use self::decoder::{TextDecoder, TextEnds};
 pub use self::nucleus::nucleus_distributions;
 
 /// How texts are decoded. Lengths count the decoder's start token, as in `transformers`.
@@ -101,50 +102,61 @@ impl Bart {
         config: &GenerationConfig,
         seeds: &[u64],
     ) -> Result<Vec<Vec<u32>>, LanguageModelError> {
-        config.validate(self.max_positions())?;
-        let rows = encoder_states.dims()[0];
-        if seeds.len() != rows {
-            return Err(LanguageModelError::Setting {
-                setting: "seeds",
-                problem: format!("there are {} for a batch of {rows} rows", seeds.len()),
-            });
-        }
-        let ends = self.text_ends();
-        let device = encoder_states.device();
-        let mut chooser = Chooser::new(config, ends.eos, seeds);
-        let mut batch = Batch::new(rows, ends.eos);
-        let mut cache = self.start_cache(encoder_states, encoder_mask);
-        let mut newest = chooser::same_for_all(ends.start, rows, &device);
-
-        for length in 1..config.max_length {
-            if batch.is_done() {
-                break;
-            }
-            let last = length + 1 == config.max_length;
-            if let (true, Some(id)) = (last, ends.forced_eos) {
-                batch.push(&vec![id; batch.width()]);
-                break;
-            }
-            let state = self.step(newest, &mut cache);
-            newest = match forced_first(length, ends) {
-                Some(id) => {
-                    batch.push(&vec![id; batch.width()]);
-                    chooser::same_for_all(id, batch.width(), &device)
-                }
-                None => {
-                    let logits = self.logits(state).squeeze_dim(1);
-                    let (ids, next) = chooser.choose(logits, length, &batch)?;
-                    batch.push(&ids);
-                    next
-                }
-            };
-            if let Some(rows) = batch.drop_finished(&device) {
-                cache.keep(&rows);
-                newest = newest.select(0, rows);
-            }
-        }
-        Ok(batch.into_texts())
+        generate(self, encoder_states, encoder_mask, config, seeds)
     }
+}
+
+/// What [`Bart::generate`] does, for any network.
+pub(crate) fn generate(
+    decoder: &impl TextDecoder,
+    encoder_states: Tensor<3>,
+    encoder_mask: Option<Tensor<2, Bool>>,
+    config: &GenerationConfig,
+    seeds: &[u64],
+) -> Result<Vec<Vec<u32>>, LanguageModelError> {
+    config.validate(decoder.max_positions())?;
+    let rows = encoder_states.dims()[0];
+    if seeds.len() != rows {
+        return Err(LanguageModelError::Setting {
+            setting: "seeds",
+            problem: format!("there are {} for a batch of {rows} rows", seeds.len()),
+        });
+    }
+    let ends = decoder.text_ends();
+    let device = encoder_states.device();
+    let mut chooser = Chooser::new(config, ends.eos, seeds);
+    let mut batch = Batch::new(rows, ends.eos);
+    let mut cache = decoder.start_cache(encoder_states, encoder_mask);
+    let mut newest = chooser::same_for_all(ends.start, rows, &device);
+
+    for length in 1..config.max_length {
+        if batch.is_done() {
+            break;
+        }
+        let last = length + 1 == config.max_length;
+        if let (true, Some(id)) = (last, ends.forced_eos) {
+            batch.push(&vec![id; batch.width()]);
+            break;
+        }
+        let state = decoder.step(newest, &mut cache);
+        newest = match forced_first(length, ends) {
+            Some(id) => {
+                batch.push(&vec![id; batch.width()]);
+                chooser::same_for_all(id, batch.width(), &device)
+            }
+            None => {
+                let logits = decoder.logits(state).squeeze_dim(1);
+                let (ids, next) = chooser.choose(logits, length, &batch)?;
+                batch.push(&ids);
+                next
+            }
+        };
+        if let Some(rows) = batch.drop_finished(&device) {
+            cache.keep(&rows);
+            newest = newest.select(0, rows);
+        }
+    }
+    Ok(batch.into_texts())
 }
 
 fn forced_first(length: usize, ends: TextEnds) -> Option<u32> {

@@ -1,8 +1,13 @@
 mod batch;
 mod byte_level;
+mod charsmap;
 mod files;
+mod sentence_piece;
 mod special;
+mod t5;
+mod template;
 mod train;
+mod wire;
 
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
@@ -16,6 +21,8 @@ pub use self::special::SpecialTokens;
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     special: SpecialTokens,
+    /// Whether decoding takes out the spaces in front of punctuation.
+    clean_up_spaces: bool,
 }
 
 impl TextTokenizer {
@@ -51,7 +58,9 @@ impl TextTokenizer {
         Ok(TokenBatch { ids, pad_id: self.pad_id() })
     }
 
-    /// The text of ids without their special tokens, trimmed at both ends and otherwise as it is.
+    /// The text of ids without their special tokens, trimmed at both ends. The spaces in front of
+    /// English punctuation and contractions are taken out where `tokenizer_config.json` of a folder
+    /// says so by `clean_up_tokenization_spaces`, but never those of a BPE.
     ///
     /// # Errors
     /// If the tokenizer's decoder fails.
@@ -60,6 +69,7 @@ impl TextTokenizer {
             .tokenizer
             .decode(ids, true)
             .map_err(|source| LanguageModelError::Decode { source })?;
+        let text = if self.clean_up_spaces { clean_up_spaces(&text) } else { text };
         Ok(text.trim().to_string())
     }
 
@@ -93,4 +103,22 @@ impl TextTokenizer {
     pub fn bos_id(&self) -> Option<u32> {
         self.special.bos
     }
+}
+
+/// What `clean_up_tokenization_spaces` means, in its order.
+const CLEAN_UPS: [(&str, &str); 10] = [
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+];
+
+fn clean_up_spaces(text: &str) -> String {
+    CLEAN_UPS.iter().fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }

@@ -23,7 +23,7 @@ struct LayerCache {
 
 impl DecoderCache {
     /// `sources` has one entry for each layer.
-    pub(super) fn new(
+    pub(crate) fn new(
         sources: Vec<KeysValues>,
         visible_source: Option<Tensor<4, Bool>>,
         device: &Device,
@@ -33,12 +33,12 @@ impl DecoderCache {
     }
 
     /// Number of tokens read so far.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
     /// Makes room for one more token and tells which positions `[1, 1, 1, capacity]` it may see.
-    pub(super) fn advance(&mut self) -> Tensor<4, Bool> {
+    pub(crate) fn advance(&mut self) -> Tensor<4, Bool> {
         let [_, _, _, capacity] = self.positions.dims();
         if self.length == capacity {
             self.positions = positions(capacity + BLOCK, &self.positions.device());
@@ -49,7 +49,7 @@ impl DecoderCache {
     }
 
     /// Adds the newest token's keys and values to a layer's; returns all of them.
-    pub(super) fn append(&mut self, layer: usize, newest: KeysValues) -> KeysValues {
+    pub(crate) fn append(&mut self, layer: usize, newest: KeysValues) -> KeysValues {
         let own = &mut self.layers[layer].own;
         let place = self.length - 1;
         assign(&mut own.keys, place, newest.keys);
@@ -57,11 +57,11 @@ impl DecoderCache {
         own.clone()
     }
 
-    pub(super) fn source(&self, layer: usize) -> KeysValues {
+    pub(crate) fn source(&self, layer: usize) -> KeysValues {
         self.layers[layer].source.clone()
     }
 
-    pub(super) fn visible_source(&self) -> Option<Tensor<4, Bool>> {
+    pub(crate) fn visible_source(&self) -> Option<Tensor<4, Bool>> {
         self.visible_source.clone()
     }
 

@@ -3,8 +3,9 @@ use burn::tensor::Device;
 
 use super::attention::BartAttention;
 use super::layers::{DecoderLayer, EncoderLayer};
-use super::{Bart, BartDecoder, BartEncoder, BartModel, POSITION_OFFSET, TextEnds};
+use super::{Bart, BartDecoder, BartEncoder, BartModel, POSITION_OFFSET};
 use crate::BartConfig;
+use crate::generation::TextEnds;
 
 impl BartConfig {
     /// A model with fresh weights: normal of deviation `init_std`, biases zero.

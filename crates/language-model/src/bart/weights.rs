@@ -7,7 +7,7 @@ use latent_text_nn::weights::{self, TensorFile, WeightsError};
 use super::Bart;
 use crate::{BartConfig, LanguageModelError};
 
-const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// The one embedding table goes by any of these names in a file.
 const TIED: [&str; 4] = [

@@ -1,15 +1,21 @@
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::{ModelWrapper, Tokenizer};
 
 use super::TextTokenizer;
 use super::byte_level::{byte_level_tokenizer, surround};
+use super::charsmap;
+use super::sentence_piece::{MAX_PIECE, SentencePiece};
 use super::special::SpecialNames;
+use super::t5::{T5Settings, end_texts, t5_tokenizer, treat_texts_as_t5};
+use super::template;
 use crate::LanguageModelError;
 use crate::files::{create_folder, parse_json, read_text, write_json, write_text};
 
@@ -18,24 +24,50 @@ const VOCABULARY_FILE: &str = "vocab.json";
 const MERGES_FILE: &str = "merges.txt";
 const SETTINGS_FILE: &str = "tokenizer_config.json";
 const SPECIAL_FILE: &str = "special_tokens_map.json";
-const ADVICE: &str = "a tokenizer is a tokenizer.json, or a vocab.json with its merges.txt";
+const SENTENCE_PIECE_FILE: &str = "spiece.model";
+const CONFIG_FILE: &str = "config.json";
+const ADVICE: &str =
+    "a tokenizer is a tokenizer.json, a vocab.json with its merges.txt, or a spiece.model";
 
 impl TextTokenizer {
-    /// Loads the tokenizer of a model folder: `tokenizer.json`, or `vocab.json` with `merges.txt` for
-    /// a byte-level BPE as BART's. The special tokens are named by `tokenizer_config.json`, else by
-    /// `special_tokens_map.json`, else they are BART's.
+    /// Loads the tokenizer of a model folder: `tokenizer.json`, else `vocab.json` with `merges.txt`
+    /// for a byte-level BPE as BART's, else `spiece.model` for a SentencePiece unigram model as T5's.
+    /// The special tokens are named by `tokenizer_config.json`, else by `special_tokens_map.json`,
+    /// else they are BART's or T5's.
+    ///
+    /// Where the tokenizer's class, else the `model_type` in `config.json`, is T5's or mT5's, texts
+    /// are split as `transformers` does since its version 5, which goes by the vocabulary and the
+    /// normaliser's table of `tokenizer.json` alone. A `spiece.model` gets the tokens
+    /// `<extra_id_0>` to `<extra_id_99>`, or as many as `extra_ids` in `tokenizer_config.json`.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or the vocabulary lacks the pad or end token.
+    /// If a file is missing or damaged, the SentencePiece model is not a unigram model, or the
+    /// vocabulary lacks the pad or end token.
     pub fn from_folder(folder: &Path) -> Result<Self, LanguageModelError> {
-        let names = names_in(&folder.join(SETTINGS_FILE))?
-            .or(names_in(&folder.join(SPECIAL_FILE))?)
-            .or(SpecialNames::usual());
+        let behaviour: Behaviour = optional_json(&folder.join(SETTINGS_FILE))?;
+        let names = optional_json::<SpecialNames>(&folder.join(SETTINGS_FILE))?
+            .or(optional_json(&folder.join(SPECIAL_FILE))?);
         let whole = folder.join(TOKENIZER_FILE);
-        if !whole.exists() && folder.join(VOCABULARY_FILE).exists() {
-            return Self::from_vocabulary(folder, &names);
-        }
-        Self::from_tokenizer_file(&whole, &names)
+        let sentence_piece = folder.join(SENTENCE_PIECE_FILE);
+        let mut loaded = if whole.exists() {
+            let model: ModelKind = optional_json(&folder.join(CONFIG_FILE))?;
+            if behaviour.is_t5(model.model_type.as_deref()) {
+                Self::from_tokenizer_file_of_t5(&whole, &names.or(SpecialNames::usual_of_t5()))?
+            } else {
+                Self::from_tokenizer_file(&whole, &names.or(SpecialNames::usual()))?
+            }
+        } else if folder.join(VOCABULARY_FILE).exists() {
+            Self::from_vocabulary(folder, &names.or(SpecialNames::usual()))?
+        } else if sentence_piece.exists() {
+            let names = names.or(SpecialNames::usual_of_t5());
+            let settings: T5Settings = optional_json(&folder.join(SETTINGS_FILE))?;
+            Self::from_sentence_piece(&sentence_piece, &settings, &names)?
+        } else {
+            return Err(LanguageModelError::Missing { path: whole, advice: ADVICE });
+        };
+        let is_bpe = matches!(loaded.tokenizer.get_model(), ModelWrapper::BPE(_));
+        loaded.clean_up_spaces = !is_bpe && behaviour.clean_up_tokenization_spaces == Some(true);
+        Ok(loaded)
     }
 
     /// Loads a `tokenizer.json` whose special tokens are named as BART's.
@@ -63,22 +95,57 @@ impl TextTokenizer {
         write_text(&path, &text)?;
         let names = SpecialNames::of(self.special, &self.tokenizer);
         write_json(&folder.join(SPECIAL_FILE), &names)?;
-        write_json(&folder.join(SETTINGS_FILE), &Settings::new(names, model_max_length))
+        let settings = Settings::new(names, model_max_length, self.clean_up_spaces);
+        write_json(&folder.join(SETTINGS_FILE), &settings)
     }
 
     fn from_tokenizer_file(path: &Path, names: &SpecialNames) -> Result<Self, LanguageModelError> {
-        let text = read_text(path, ADVICE)?;
-        let json: Value = parse_json(path, &text)?;
-        if let Some(model) = json.get("model").filter(|model| model.get("merges").is_some()) {
-            let pieces = BpePieces::deserialize(model)
-                .map_err(|source| LanguageModelError::Json { path: path.to_path_buf(), source })?;
-            pieces.check().map_err(unusable(path))?;
-        }
-        let mut tokenizer = Tokenizer::from_bytes(&text).map_err(unusable(path))?;
-        // A file may carry the limits of whoever saved it; ours come with every call.
-        tokenizer.with_truncation(None).map_err(unusable(path))?.with_padding(None);
+        let (tokenizer, _) = read_tokenizer_file(path)?;
+        Self::with_names(tokenizer, names, path)
+    }
+
+    fn from_tokenizer_file_of_t5(
+        path: &Path,
+        names: &SpecialNames,
+    ) -> Result<Self, LanguageModelError> {
+        let (mut tokenizer, charsmap) = read_tokenizer_file(path)?;
+        treat_texts_as_t5(&mut tokenizer, charsmap.as_deref()).map_err(unusable(path))?;
+        Self::ending_texts(tokenizer, names, path)
+    }
+
+    fn from_sentence_piece(
+        path: &Path,
+        settings: &T5Settings,
+        names: &SpecialNames,
+    ) -> Result<Self, LanguageModelError> {
+        let bytes = fs::read(path).map_err(|source| LanguageModelError::File {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let model = SentencePiece::read(&bytes).map_err(|source| unusable(path)(source.into()))?;
+        let tokenizer = t5_tokenizer(&model, settings).map_err(unusable(path))?;
+        Self::ending_texts(tokenizer, names, path)
+    }
+
+    fn ending_texts(
+        tokenizer: Tokenizer,
+        names: &SpecialNames,
+        path: &Path,
+    ) -> Result<Self, LanguageModelError> {
+        let mut loaded = Self::with_names(tokenizer, names, path)?;
+        let eos = names.eos_in(loaded.special);
+        end_texts(&mut loaded.tokenizer, eos).map_err(unusable(path))?;
+        Ok(loaded)
+    }
+
+    fn with_names(
+        mut tokenizer: Tokenizer,
+        names: &SpecialNames,
+        path: &Path,
+    ) -> Result<Self, LanguageModelError> {
         let special = names.find_in(&mut tokenizer, path)?;
-        Ok(Self { tokenizer, special })
+        Ok(Self { tokenizer, special, clean_up_spaces: false })
     }
 
     fn from_vocabulary(folder: &Path, names: &SpecialNames) -> Result<Self, LanguageModelError> {
@@ -96,23 +163,81 @@ impl TextTokenizer {
             byte_level_tokenizer(pieces.into_model().map_err(unusable(&merges_path))?);
         let special = names.find_in(&mut tokenizer, &path)?;
         surround(&mut tokenizer, names.bos_in(special, &path)?, names.eos_in(special));
-        Ok(Self { tokenizer, special })
+        Ok(Self { tokenizer, special, clean_up_spaces: false })
     }
 }
 
-type BoxedError = Box<dyn Error + Send + Sync>;
+/// A `tokenizer.json` without the limits of whoever saved it, as ours come with every call; and its
+/// table of replacements. What the `tokenizers` crate takes on trust is checked first.
+fn read_tokenizer_file(path: &Path) -> Result<(Tokenizer, Option<Vec<u8>>), LanguageModelError> {
+    let text = read_text(path, ADVICE)?;
+    let json: Value = parse_json(path, &text)?;
+    if let Some(model) = json.get("model") {
+        check_model(model, path)?;
+    }
+    let charsmap = json.get("normalizer").map_or(Ok(None), charsmap::checked_in);
+    let charsmap = charsmap.map_err(|source| unusable(path)(source.into()))?;
+    let templates = json.get("post_processor").map_or(Ok(()), template::check);
+    templates.map_err(|source| unusable(path)(source.into()))?;
+    let mut tokenizer = Tokenizer::from_bytes(&text).map_err(unusable(path))?;
+    tokenizer.with_truncation(None).map_err(unusable(path))?.with_padding(None);
+    Ok((tokenizer, charsmap))
+}
+
+fn check_model(model: &Value, path: &Path) -> Result<(), LanguageModelError> {
+    if model.get("merges").is_some() {
+        let pieces = BpePieces::deserialize(model)
+            .map_err(|source| LanguageModelError::Json { path: path.to_path_buf(), source })?;
+        return pieces.check().map_err(unusable(path));
+    }
+    let pieces = model.get("vocab").and_then(Value::as_array).into_iter().flatten();
+    for (place, piece) in pieces.enumerate() {
+        let text = piece.get(0).and_then(Value::as_str);
+        if text.is_some_and(|text| text.len() > MAX_PIECE) {
+            return Err(unusable(path)(format!("piece {place} is too long").into()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) type BoxedError = Box<dyn Error + Send + Sync>;
 
 fn unusable(path: &Path) -> impl Fn(BoxedError) -> LanguageModelError {
     let path = PathBuf::from(path);
     move |source| LanguageModelError::Tokenizer { path: path.clone(), source }
 }
 
-fn names_in(path: &Path) -> Result<SpecialNames, LanguageModelError> {
-    if path.exists() {
-        parse_json(path, &read_text(path, ADVICE)?)
-    } else {
-        Ok(SpecialNames::default())
+/// The entries of a file that need not exist.
+fn optional_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T, LanguageModelError> {
+    if path.exists() { parse_json(path, &read_text(path, ADVICE)?) } else { Ok(T::default()) }
+}
+
+/// What of `tokenizer_config.json` tells how to treat texts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Behaviour {
+    tokenizer_class: Option<String>,
+    clean_up_tokenization_spaces: Option<bool>,
+}
+
+impl Behaviour {
+    /// Whether the tokenizer's class is T5's, or that of `model_type` is where no class is named.
+    fn is_t5(&self, model_type: Option<&str>) -> bool {
+        match &self.tokenizer_class {
+            Some(class) => {
+                let family = class.strip_suffix("Fast").unwrap_or(class);
+                matches!(family, "T5Tokenizer" | "MT5Tokenizer")
+            }
+            None => matches!(model_type, Some("t5" | "mt5")),
+        }
     }
+}
+
+/// What of `config.json` tells whose tokenizer it is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ModelKind {
+    model_type: Option<String>,
 }
 
 /// `tokenizer_config.json`.
@@ -127,12 +252,16 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(names: SpecialNames, model_max_length: usize) -> Self {
+    fn new(
+        names: SpecialNames,
+        model_max_length: usize,
+        clean_up_tokenization_spaces: bool,
+    ) -> Self {
         Self {
             tokenizer_class: "PreTrainedTokenizerFast",
             model_max_length,
             model_input_names: ["input_ids", "attention_mask"],
-            clean_up_tokenization_spaces: false,
+            clean_up_tokenization_spaces,
             names,
         }
     }

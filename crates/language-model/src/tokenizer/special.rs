@@ -8,7 +8,7 @@ use crate::LanguageModelError;
 /// The ids of the tokens with a meaning of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// In front of every text.
+    /// In front of every text; T5 has none.
     pub bos: Option<u32>,
     /// Behind every text.
     pub eos: u32,
@@ -44,7 +44,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Token { content: text } => text,
         }
@@ -62,6 +62,11 @@ impl SpecialNames {
             unk_token: name("<unk>"),
             mask_token: name("<mask>"),
         }
+    }
+
+    /// The usual names of T5, which has no token in front of texts and none to fill in.
+    pub(super) fn usual_of_t5() -> Self {
+        Self { bos_token: None, mask_token: None, ..Self::usual() }
     }
 
     /// These names, and those of `other` where there are none.

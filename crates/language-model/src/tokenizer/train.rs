@@ -48,6 +48,6 @@ impl TextTokenizer {
             .map_err(|source| LanguageModelError::Training { source })?;
         let special = SpecialTokens { bos: Some(0), pad: 1, eos: 2, unk: Some(3), mask: Some(4) };
         surround(&mut tokenizer, (SPECIAL[0].to_string(), 0), (SPECIAL[2].to_string(), 2));
-        Ok(Self { tokenizer, special })
+        Ok(Self { tokenizer, special, clean_up_spaces: false })
     }
 }
