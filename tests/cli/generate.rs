@@ -286,7 +286,7 @@ fn numbers_out_of_range_are_errors() {
 fn wrong_usage_ends_with_code_2() {
     let model = conditional_model();
     for (option, value, expected) in [
-        ("--sampler", "euler", "ddpm, ddim"),
+        ("--sampler", "runge", "ddpm, ddpm_small, ddim"),
         ("--format", "xml", "jsonl"),
         ("--count", "many", "--count"),
         ("--count", "-1", "-1"),

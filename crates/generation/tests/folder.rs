@@ -140,7 +140,7 @@ fn senseless_settings_are_refused() {
         ("/labels", json!(null), "there are 0 labels"),
         ("/statistics/mean", json!([0.0]), "8 dimensions"),
         ("/prediction", json!("w"), "unknown variant"),
-        ("/sampling/sampler", json!("euler"), "unknown variant"),
+        ("/sampling/sampler", json!("runge"), "unknown variant"),
     ] {
         // Whichever check comes first, the message must name the trouble.
         let text = message(load(with_config(pointer, value.clone()).path()));
