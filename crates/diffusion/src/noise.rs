@@ -2,6 +2,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 /// Where a sampling run takes its standard normal noise from.
 ///
@@ -50,9 +51,10 @@ impl SampleNoise {
         let per_sample: usize = shape[1..].iter().product();
         let mut values = vec![0.0_f32; self.generators.len() * per_sample];
         if per_sample > 0 {
-            for (sample, generator) in values.chunks_mut(per_sample).zip(&mut self.generators) {
+            let samples = values.par_chunks_mut(per_sample).zip(&mut self.generators);
+            samples.for_each(|(sample, generator)| {
                 sample.fill_with(|| StandardNormal.sample(generator));
-            }
+            });
         }
         Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
     }
