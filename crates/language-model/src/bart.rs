@@ -14,7 +14,7 @@ use latent_text_nn::{embedding, layer_norm};
 pub(crate) use self::attention::KeysValues;
 pub(crate) use self::cache::DecoderCache;
 use self::layers::{DecoderLayer, EncoderLayer};
-pub(crate) use self::weights::WEIGHTS_FILE;
+pub(crate) use self::weights::{WEIGHTS_FILE, open_weights};
 use crate::generation::{TextDecoder, TextEnds};
 
 /// BART's position tables begin with two rows that no position uses.

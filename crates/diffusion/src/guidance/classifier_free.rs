@@ -1,6 +1,6 @@
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 
-use super::{Guidance, GuidanceContext, GuidancePair, GuidanceState, check_finite, extrapolate};
+use super::{Guidance, GuidanceContext, GuidancePair, GuidanceState, check_finite, extrapolated};
 use crate::{DiffusionError, NoiseLevel};
 
 const NAME: &str = "classifier-free guidance";
@@ -32,10 +32,6 @@ impl<const D: usize> Guidance<D> for ClassifierFree {
         at: &GuidanceContext<D>,
         state: GuidanceState<D>,
     ) -> Result<(Tensor<D>, GuidanceState<D>), DiffusionError> {
-        if self.scale == 1.0 {
-            return Ok((predictions.conditional.cast(FloatDType::F32), state));
-        }
-        let (conditional, unconditional) = predictions.both(NAME, at)?;
-        Ok((extrapolate(conditional, unconditional, self.scale), state))
+        Ok((extrapolated(NAME, self.scale, predictions, at)?, state))
     }
 }

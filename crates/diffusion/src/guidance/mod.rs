@@ -161,6 +161,20 @@ fn check_shape<const D: usize>(
     Err(DiffusionError::GuidanceShape { guidance, what, shape, expected })
 }
 
+/// `other + scale (conditional - other)`; a scale of 1 does not need the other prediction.
+fn extrapolated<const D: usize>(
+    guidance: &'static str,
+    scale: f64,
+    predictions: GuidancePair<D>,
+    at: &GuidanceContext<D>,
+) -> Result<Tensor<D>, DiffusionError> {
+    if scale == 1.0 {
+        return Ok(predictions.conditional.cast(FloatDType::F32));
+    }
+    let (conditional, other) = predictions.both(guidance, at)?;
+    Ok(extrapolate(conditional, other, scale))
+}
+
 /// `unconditional + scale (conditional - unconditional)`.
 fn extrapolate<const D: usize>(
     conditional: Tensor<D>,

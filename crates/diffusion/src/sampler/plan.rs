@@ -149,9 +149,7 @@ impl SamplerPlan {
         z: Tensor<D>,
         noise: &mut impl NoiseSource<D>,
     ) -> SamplerState<D> {
-        let mut z = Factor::Shared(self.initial_scale).times(z.cast(FloatDType::F32)).expect(
-            "the factor of the initial noise is above 0, for the noise of the first point is",
-        );
+        let mut z = z.cast(FloatDType::F32) * self.initial_scale;
         if let Some((scale, added)) = self.stages.opening {
             let (shape, device) = (z.dims(), z.device());
             z = z * scale + noise.draw(shape, &device) * added;

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{Device, FloatDType, Tensor};
@@ -19,6 +19,17 @@ const TIED: [&str; 4] = [
 const LOGITS_BIAS: &str = "final_logits_bias";
 const PREFIX: &str = "model.";
 
+/// The weights of a model folder and their path.
+pub(crate) fn open_weights(folder: &Path) -> Result<(PathBuf, TensorFile), LanguageModelError> {
+    let path = folder.join(WEIGHTS_FILE);
+    if !path.exists() {
+        let advice = "a model folder needs its weights as one safetensors file";
+        return Err(LanguageModelError::Missing { path, advice });
+    }
+    let file = TensorFile::open(&path)?;
+    Ok((path, file))
+}
+
 impl Bart {
     /// Loads the weights of a model folder, `model.safetensors` (f32, f16 or bf16; the parameters
     /// become f32): a checkpoint of Hugging Face's `BartForConditionalGeneration`, or of its
@@ -32,12 +43,7 @@ impl Bart {
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let path = folder.join(WEIGHTS_FILE);
-        if !path.exists() {
-            let advice = "a model folder needs its weights as one safetensors file";
-            return Err(LanguageModelError::Missing { path, advice });
-        }
-        let file = TensorFile::open(&path)?;
+        let (path, file) = open_weights(folder)?;
         let names = Names::of(&file);
         let bart = config.init(device);
         let model = weights::load_with(

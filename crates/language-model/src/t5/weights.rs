@@ -4,7 +4,7 @@ use burn::tensor::{Device, FloatDType};
 use latent_text_nn::weights::{self, TensorFile, WeightsError};
 
 use super::T5;
-use crate::bart::WEIGHTS_FILE;
+use crate::bart::{WEIGHTS_FILE, open_weights};
 use crate::files::create_folder;
 use crate::{LanguageModelError, T5Config};
 
@@ -34,12 +34,7 @@ impl T5 {
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let path = folder.join(WEIGHTS_FILE);
-        if !path.exists() {
-            let advice = "a model folder needs its weights as one safetensors file";
-            return Err(LanguageModelError::Missing { path, advice });
-        }
-        let file = TensorFile::open(&path)?;
+        let (path, file) = open_weights(folder)?;
         let tables = Tables::of(&file, &path, device)?;
         let model = weights::load_with(
             config.init_with_head(tables.own_head, device),
