@@ -1,12 +1,27 @@
-//! Module parameters in safetensors files, under PyTorch's conventions: a parameter is named by its
+//! Module parameters in weight files, under PyTorch's conventions: a parameter is named by its
 //! field path (`model.encoder.layers.0.fc1.weight`), a linear weight is stored `[out, in]`, and the
 //! gain and offset of a layer norm are called `weight` and `bias`.
+//!
+//! Read are safetensors files, PyTorch's state dicts (without running anything in them) and the
+//! indices of checkpoints in several files; written are safetensors, whole or in shards. Tensors go
+//! through memory one at a time in both directions.
 
-mod read;
-mod write;
+mod elements;
+mod header;
+mod index;
+mod load;
+mod save;
+mod shards;
+mod source;
+mod strided;
+mod tensor_file;
+mod torch;
+mod transpose;
 
-pub use read::{TensorFile, load, load_with};
-pub use write::{named_shapes, save};
+pub use load::{load, load_with};
+pub use save::{named_shapes, save};
+pub use shards::{remove_shards, save_sharded};
+pub use tensor_file::TensorFile;
 
 use std::path::PathBuf;
 
@@ -41,12 +56,29 @@ pub enum WeightsError {
         #[source]
         source: safetensors::SafeTensorError,
     },
+    /// The file is not whole, or not a state dict as PyTorch writes it.
+    #[error("{path} is not a whole PyTorch state dict: {problem}")]
+    StateDict {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The index of a checkpoint in several files is damaged, or does not agree with them.
+    #[error("the index {path} can't be used:{}", list(.problems))]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// One line for each file or tensor at fault.
+        problems: Vec<String>,
+    },
     /// The file holds other tensors than the model has.
     #[error("{path} does not fit the model's configuration:{}", list(.problems))]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// One line for each tensor that is missing, unexpected or of another shape.
+        /// One line for each tensor that is missing, unexpected or of another shape, or that should
+        /// be the same as another.
         problems: Vec<String>,
     },
     /// One tensor can't be used.

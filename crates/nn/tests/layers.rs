@@ -1,8 +1,11 @@
 //! The layers against what they are defined to be.
 
 use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig};
-use burn::tensor::{Bool, Device, Distribution, FloatDType, Int, Tensor, Tolerance};
-use latent_text_nn::{attention, embedding, layer_norm, linear, merge_heads, split_heads};
+use burn::tensor::{Bool, Device, Distribution, FloatDType, Int, Tensor, TensorData, Tolerance};
+use latent_text_nn::{
+    attention, biased_attention, embedding, hiding_bias, layer_norm, linear, merge_heads,
+    split_heads, unembedding,
+};
 
 #[test]
 fn linear_on_three_dimensions_equals_the_module() {
@@ -41,12 +44,46 @@ fn attention_averages_the_visible_values_when_all_logits_are_equal() {
 }
 
 #[test]
+fn a_bias_shifts_the_logits() {
+    let device = Device::default();
+    let q = Tensor::<4>::zeros([1, 1, 1, 4], &device);
+    let k = Tensor::<4>::ones([1, 1, 2, 4], &device);
+    let v = Tensor::<4>::from_data([[[[1.0f32], [5.0]]]], &device);
+    let bias = Tensor::<4>::from_data([[[[0.0f32, 3f32.ln()]]]], &device);
+    let found = biased_attention(q, k, v, Some(bias), &DropoutConfig::new(0.0).init());
+    let expected = TensorData::from([[[[0.25f32 * 1.0 + 0.75 * 5.0]]]]);
+    found.into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+}
+
+#[test]
+fn a_hidden_logit_leaves_no_trace() {
+    let visible = Tensor::<4, Bool>::from_data([[[[true, false]]]], &Device::default());
+    let logits = hiding_bias(visible) + 1e4;
+    assert_eq!(logits.try_into_vec_as::<f32>().unwrap(), [1e4, -1e30]);
+}
+
+#[test]
 fn attention_with_nothing_visible_stays_finite() {
     let device = Device::default();
     let x = Tensor::<4>::random([1, 2, 3, 4], Distribution::Default, &device);
     let visible = Tensor::<4, Bool>::from_data([[[[false, false, false]]]], &device);
     let found = attention(x.clone(), x.clone(), x, Some(visible), &DropoutConfig::new(0.0).init());
     assert!(found.try_into_vec_as::<f32>().unwrap().iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn unembedding_multiplies_few_and_many_states_alike() {
+    let device = Device::default();
+    let table = Tensor::<2>::random([5, 3], Distribution::Normal(0.0, 1.0), &device);
+    for [batch, length] in [[1, 1], [2, 1], [4, 16], [5, 13], [2, 40]] {
+        let x = Tensor::<3>::random([batch, length, 3], Distribution::Normal(0.0, 1.0), &device);
+        // One product after another.
+        let rows = table.clone().reshape([1, 1, 5, 3]);
+        let expected = (x.clone().unsqueeze_dim::<4>(2) * rows).sum_dim(3).squeeze_dim::<3>(3);
+        let found = unembedding(table.clone(), x);
+        assert_eq!(found.dims(), [batch, length, 5]);
+        found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+    }
 }
 
 #[test]

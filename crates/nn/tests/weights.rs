@@ -124,3 +124,73 @@ fn damaged_files_give_errors() {
         weights::load(pair(&device), Path::new("no/such.safetensors"), &same).unwrap_err();
     assert!(missing.to_string().contains("no/such.safetensors"));
 }
+
+#[test]
+fn a_failed_save_keeps_the_old_file() {
+    let device = Device::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pair.safetensors");
+    let mut module = pair(&device);
+    weights::save(&module, &path, FloatDType::F32, &same).unwrap();
+    let before = fs::read(&path).unwrap();
+    let last = &mut module.layers[1];
+    last.weight = last.weight.clone().map(|weight| weight * 0.0 + 1e6);
+    assert!(weights::save(&module, &path, FloatDType::F16, &same).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn two_parameters_of_one_name_are_refused() {
+    let device = Device::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pair.safetensors");
+    let name_of = |name: &str| name.replace("layers.1", "layers.0");
+    let refused = weights::save(&pair(&device), &path, FloatDType::F32, &name_of).unwrap_err();
+    assert!(refused.to_string().contains("layers.0.weight"), "{refused}");
+}
+
+/// Larger than what is read, written and transposed at a time, and not a multiple of it.
+#[test]
+fn large_matrices_are_put_together_again() {
+    let device = Device::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.safetensors");
+    let written = LinearConfig::new(701, 1203).init(&device);
+    for dtype in [FloatDType::F32, FloatDType::BF16] {
+        weights::save(&written, &path, dtype, &same).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let read = weights::load(LinearConfig::new(701, 1203).init(&device), &path, &same).unwrap();
+        let expected = written.weight.val().cast(dtype).cast(FloatDType::F32);
+        assert_eq!(values(read.weight.val()), values(expected.clone()));
+        assert_eq!(file.floats("weight").unwrap(), values(expected.transpose()));
+    }
+}
+
+#[test]
+fn large_matrices_are_compared_to_the_end() {
+    let device = Device::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("twins.safetensors");
+    let one = LinearConfig::new(701, 1203).with_bias(false).init(&device);
+    let mut twins = vec![one.clone(), one];
+    for equal in [true, false] {
+        if !equal {
+            let weight = twins[1].weight.val();
+            let last = weight.clone().slice([700..701, 1202..1203]);
+            let other = weight.slice_assign([700..701, 1202..1203], last + 1.0);
+            twins[1].weight = burn::module::Param::from_tensor(other);
+        }
+        weights::save(&twins, &path, FloatDType::F32, &same).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let [first, second] = &file.names()[..] else { panic!("{:?}", file.names()) };
+        assert_eq!(file.are_equal(first, second).unwrap(), equal);
+    }
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = TensorFile::open(folder.path()).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, WeightsError::Read { .. }), "{refused}");
+}
