@@ -1,5 +1,5 @@
 use burn::tensor::Device;
-use latent_text_language_model::BartConfig;
+use latent_text_language_model::EncoderDecoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{AutoencoderError, Perceiver};
@@ -105,14 +105,18 @@ impl PerceiverConfig {
     ///
     /// # Errors
     /// [`AutoencoderError::Setting`] names the first setting that can't be used.
-    pub fn validate_with(&self, language_model: &BartConfig) -> Result<(), AutoencoderError> {
+    pub fn validate_with(
+        &self,
+        language_model: &EncoderDecoderConfig,
+    ) -> Result<(), AutoencoderError> {
         self.validate()?;
-        if self.dim_lm != language_model.d_model {
-            let problem = format!("the language model's d_model is {}", language_model.d_model);
+        if self.dim_lm != language_model.d_model() {
+            let problem = format!("the language model's d_model is {}", language_model.d_model());
             return refuse("dim_lm", self.dim_lm, problem);
         }
-        let positions = language_model.max_position_embeddings;
-        if self.max_tokens > positions {
+        if let Some(positions) =
+            language_model.max_positions().filter(|&positions| self.max_tokens > positions)
+        {
             let problem = format!("the language model has only {positions} positions");
             return refuse("max_tokens", self.max_tokens, problem);
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Tensor};
-use latent_text_language_model::{GenerationConfig, LanguageModel};
+use latent_text_language_model::{GenerationConfig, LanguageModel, LanguageModelError};
 use latent_text_nn::{weights, write_atomically};
 
 use crate::{AutoencoderError, Perceiver, PerceiverConfig};
@@ -85,21 +85,28 @@ impl LanguageAutoencoder {
         Ok(self.perceiver.compress(states, Some(mask)))
     }
 
-    /// The texts that latents `[batch, latents, latent_dim]` stand for, with one seed for each.
+    /// The texts that latents `[batch, latents, latent_dim]` stand for, one for each, with one seed for
+    /// each.
     ///
     /// # Errors
-    /// [`AutoencoderError::LanguageModel`] if the decoding settings can't be used or the result is
-    /// no text.
+    /// [`AutoencoderError::LanguageModel`] if the decoding settings can't be used, ask for several
+    /// texts, or the result is no text.
     pub fn decode_latents(
         &self,
         latents: Tensor<3>,
         generation: &GenerationConfig,
         seeds: &[u64],
     ) -> Result<Vec<String>, AutoencoderError> {
+        if generation.returns != 1 {
+            return Err(AutoencoderError::LanguageModel(LanguageModelError::Setting {
+                setting: "returns",
+                problem: format!("{} must be 1: latents stand for one text", generation.returns),
+            }));
+        }
         let states = self.perceiver.reconstruct(latents);
         let texts = self.language_model.model.generate(states, None, generation, seeds)?;
         let tokenizer = &self.language_model.tokenizer;
-        texts.iter().map(|ids| Ok(tokenizer.decode(ids)?)).collect()
+        texts.iter().map(|text| Ok(tokenizer.decode(&text.ids)?)).collect()
     }
 
     fn device(&self) -> Device {

@@ -88,10 +88,13 @@ fn latents_become_what_the_decoder_makes_of_their_reconstruction() {
     let texts = autoencoder.decode_latents(latents.clone(), &generation(), &[0, 1, 2]).unwrap();
     let states = autoencoder.perceiver.reconstruct(latents.clone());
     let language_model = &autoencoder.language_model;
-    let ids = language_model.model.generate(states, None, &generation(), &[0, 1, 2]).unwrap();
+    let written = language_model.model.generate(states, None, &generation(), &[0, 1, 2]).unwrap();
     let expected: Vec<String> =
-        ids.iter().map(|ids| language_model.tokenizer.decode(ids).unwrap()).collect();
+        written.iter().map(|text| language_model.tokenizer.decode(&text.ids).unwrap()).collect();
     assert_eq!(texts, expected);
+    let several = GenerationConfig { returns: 2, ..generation() };
+    let refused = autoencoder.decode_latents(latents.clone(), &several, &[0, 1, 2]);
+    assert!(refused.unwrap_err().to_string().contains("returns"));
     let refused = autoencoder.decode_latents(latents, &generation(), &[0]);
     assert!(matches!(refused, Err(AutoencoderError::LanguageModel(_))));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm};
-use latent_text_denoiser::{Denoiser, SelfCondition};
+use latent_text_denoiser::{Conditions, Denoiser, SelfCondition};
 use latent_text_diffusion::{DenoiserInput, SampleNoise, SamplerPlan, StepReport, sample};
 use latent_text_language_model::GenerationConfig;
 use latent_text_nn::{weights, write_atomically};
@@ -231,7 +231,9 @@ impl LatentText {
             &self.device,
             |DenoiserInput { z, alpha, self_cond, .. }| {
                 let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
-                self.denoiser.forward(z, alpha, self_cond, classes.clone())
+                let classes = classes.clone();
+                let conditions = Conditions { self_cond, classes, ..Conditions::default() };
+                self.denoiser.forward(z, alpha, conditions)
             },
             |report: StepReport<'_>| {
                 on_step(StepPreview {

@@ -63,7 +63,7 @@ fn texts_do_not_depend_on_count_or_batch_size() {
 fn drawn_tokens_do_not_depend_on_count_or_batch_size() {
     let model = common::conditional();
     let nucleus = GenerationConfig {
-        decoding: Decoding::Nucleus { top_p: 0.95, temperature: 1.5 },
+        decoding: Decoding::nucleus(0.95, 1.5),
         ..model.config.decoding.clone()
     };
     let all = Request { count: 5, seed: 3, decoding: Some(nucleus), ..Request::default() };

@@ -2,6 +2,8 @@
 
 mod attention;
 mod cache;
+mod config;
+mod decoding;
 mod init;
 mod layers;
 mod weights;
@@ -11,19 +13,21 @@ use burn::nn::{Dropout, Embedding, LayerNorm};
 use burn::tensor::{Bool, Int, Tensor};
 use latent_text_nn::{embedding, layer_norm};
 
-pub(crate) use self::attention::KeysValues;
+pub(crate) use self::attention::{KeysValues, share_sources};
 pub(crate) use self::cache::DecoderCache;
+pub use self::config::{BartConfig, BartFamily};
 use self::layers::{DecoderLayer, EncoderLayer};
-pub(crate) use self::weights::{WEIGHTS_FILE, open_weights};
-use crate::generation::{TextDecoder, TextEnds};
+use crate::generation::TextEnds;
 
 /// BART's position tables begin with two rows that no position uses.
 const POSITION_OFFSET: usize = 2;
 
-/// BART (Lewis et al., 2019): a bidirectional encoder and an autoregressive decoder with
-/// post-layer-norm blocks, which share one embedding table with the output layer.
+/// BART (Lewis et al., 2019) and mBART (Liu et al., 2020): a bidirectional encoder and an
+/// autoregressive decoder, which share one embedding table with the output layer. BART normalises
+/// behind every sub-layer, mBART in front of it.
 ///
-/// Made by [`BartConfig::init`](crate::BartConfig::init). Dropout acts on autodiff devices only.
+/// Made by [`BartConfig::init`] or [`Bart::load`]. Dropout acts on autodiff devices only,
+/// and not in a frozen model.
 #[derive(Module, Debug)]
 pub struct Bart {
     model: BartModel,
@@ -46,6 +50,8 @@ struct BartEncoder {
     embed_positions: Embedding,
     layers: Vec<EncoderLayer>,
     layernorm_embedding: LayerNorm,
+    /// Behind the last layer of an mBART.
+    layer_norm: Option<LayerNorm>,
     dropout: Dropout,
 }
 
@@ -54,6 +60,8 @@ struct BartDecoder {
     embed_positions: Embedding,
     layers: Vec<DecoderLayer>,
     layernorm_embedding: LayerNorm,
+    /// Behind the last layer of an mBART.
+    layer_norm: Option<LayerNorm>,
     dropout: Dropout,
 }
 
@@ -76,10 +84,9 @@ impl Bart {
         let x = self.model.embed(input_ids);
         let x = add_positions(x, 0, &encoder.embed_positions, &encoder.layernorm_embedding);
         let visible = attention_mask.map(visible_keys);
-        encoder
-            .layers
-            .iter()
-            .fold(encoder.dropout.forward(x), |x, layer| layer.forward(x, visible.clone()))
+        let x = encoder.dropout.forward(x);
+        let x = encoder.layers.iter().fold(x, |x, layer| layer.forward(x, visible.clone()));
+        finish(x, &encoder.layer_norm)
     }
 
     /// The logits of every next token when the decoder is shown `decoder_input_ids`
@@ -109,31 +116,13 @@ impl Bart {
         let past = past.unsqueeze::<4>();
         let visible = encoder_mask.map(visible_keys);
         for layer in &decoder.layers {
-            let own = layer.self_attn.keys_values(x.clone());
             let source = layer.encoder_attn.keys_values(encoder_states.clone());
-            x = layer.forward(x, own, Some(past.clone()), source, visible.clone());
+            x = layer.forward(x, |own| own, Some(past.clone()), source, visible.clone());
         }
-        self.logits(x)
-    }
-}
-
-impl TextDecoder for Bart {
-    fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
-        let decoder = &self.model.decoder;
-        let x = self.model.embed(ids);
-        let position = cache.length();
-        let x = add_positions(x, position, &decoder.embed_positions, &decoder.layernorm_embedding);
-        let mut x = decoder.dropout.forward(x);
-        let visible = cache.advance();
-        let visible_source = cache.visible_source();
-        for (index, layer) in decoder.layers.iter().enumerate() {
-            let own = cache.append(index, layer.self_attn.keys_values(x.clone()));
-            let source = cache.source(index);
-            x = layer.forward(x, own, Some(visible.clone()), source, visible_source.clone());
-        }
-        x
+        self.logits(finish(x, &decoder.layer_norm))
     }
 
+    /// `[batch, length, d_model]` to `[batch, length, vocabulary]`.
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, length, width] = x.dims();
         let table = self.model.shared.weight.val();
@@ -144,36 +133,20 @@ impl TextDecoder for Bart {
         }
         logits.reshape([batch, length, vocabulary])
     }
-
-    fn start_cache(
-        &self,
-        encoder_states: Tensor<3>,
-        encoder_mask: Option<Tensor<2, Bool>>,
-    ) -> DecoderCache {
-        let device = encoder_states.device();
-        let sources = self
-            .model
-            .decoder
-            .layers
-            .iter()
-            .map(|layer| layer.encoder_attn.keys_values(encoder_states.clone()))
-            .collect();
-        DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
-    }
-
-    fn text_ends(&self) -> TextEnds {
-        self.text_ends
-    }
-
-    fn max_positions(&self) -> usize {
-        self.model.decoder.embed_positions.weight.lazy_shape()[0] - POSITION_OFFSET
-    }
 }
 
 impl BartModel {
     fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let x = embedding(self.shared.weight.val(), ids);
         if self.embed_scale == 1.0 { x } else { x * self.embed_scale }
+    }
+}
+
+/// What a stack makes of its last layer's output.
+fn finish(x: Tensor<3>, norm: &Option<LayerNorm>) -> Tensor<3> {
+    match norm {
+        Some(norm) => layer_norm(norm, x),
+        None => x,
     }
 }
 

@@ -115,6 +115,15 @@ pub enum LanguageModelError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A search has no way to go on: the settings forbid every token.
+    #[error(
+        "no text can be written for source {source_index}: the settings forbid every next token; relax \
+         bad_words, no_repeat_ngram_size or min_length"
+    )]
+    NoContinuation {
+        /// The source, a row of the encoder's states.
+        source_index: usize,
+    },
     /// The device failed to hand over a result.
     #[error("cannot read tokens back from the device")]
     Device {
@@ -131,4 +140,8 @@ pub enum LanguageModelError {
         /// The row of the batch.
         row: usize,
     },
+    /// A model can't be had from the hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
 }

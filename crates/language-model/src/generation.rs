@@ -1,164 +1,161 @@
-//! Cached decoding of texts from encoder states.
+//! Writing texts from encoder states.
 
 mod batch;
-mod chooser;
+mod beam;
+mod best;
+mod config;
 mod decoder;
-mod nucleus;
+mod folder;
+mod processors;
+mod sampling;
+mod text;
+mod token_by_token;
 
-use burn::tensor::{Bool, Tensor};
-use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
-use self::batch::Batch;
-use self::chooser::Chooser;
-use crate::{Bart, LanguageModelError};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
+use crate::LanguageModelError;
+use crate::bart::DecoderCache;
+
+pub use self::config::{
+    BeamSearch, Decoding, EarlyStopping, ForcedToken, GenerationConfig, Sampling,
+};
 pub(crate) use self::decoder::{TextDecoder, TextEnds};
-pub use self::nucleus::nucleus_distributions;
+pub use self::sampling::next_token_distributions;
+pub use self::text::{GeneratedText, NewToken};
 
-/// How texts are decoded. Lengths count the decoder's start token, as in `transformers`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GenerationConfig {
-    /// Longest text in tokens, with its start and end tokens. Default 64.
-    pub max_length: usize,
-    /// The end token may not come before a text has so many tokens. Default 0.
-    pub min_length: usize,
-    /// How the next token is chosen. Default greedy.
-    pub decoding: Decoding,
-}
-
-impl Default for GenerationConfig {
-    fn default() -> Self {
-        Self { max_length: 64, min_length: 0, decoding: Decoding::Greedy }
-    }
-}
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Decoding {
-    /// The most probable one.
-    Greedy,
-    /// Drawn from the fewest tokens that hold the probability `top_p` (Holtzman et al., 2020).
-    Nucleus {
-        /// Probability that the kept tokens hold together, in `(0, 1]`; 0.95 is usual.
-        top_p: f64,
-        /// What logits are divided by before, above 0; 1 leaves them alone.
-        temperature: f64,
-    },
-}
-
-impl GenerationConfig {
-    fn validate(&self, max_positions: usize) -> Result<(), LanguageModelError> {
-        let fault = |setting, problem| Err(LanguageModelError::Setting { setting, problem });
-        if !(2..=max_positions).contains(&self.max_length) {
-            return fault(
-                "max_length",
-                format!(
-                    "{} must lie in 2..={max_positions}, the model's positions",
-                    self.max_length
-                ),
-            );
-        }
-        if self.min_length > self.max_length {
-            return fault(
-                "min_length",
-                format!("{} must not exceed max_length = {}", self.min_length, self.max_length),
-            );
-        }
-        if let Decoding::Nucleus { top_p, temperature } = self.decoding {
-            if !(top_p > 0.0 && top_p <= 1.0) {
-                return fault("top_p", format!("{top_p} must lie in (0, 1]"));
-            }
-            if !(temperature.is_finite() && temperature > 0.0) {
-                return fault("temperature", format!("{temperature} must be above 0"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Bart {
-    /// Decodes one text for every row of `encoder_states`.
-    ///
-    /// Returns the ids of each text without the start token and without the end token and what would
-    /// follow it. A row's text does not depend on the other rows: `seeds` has one seed for each row,
-    /// which nucleus decoding draws from and greedy decoding ignores.
-    ///
-    /// On an autodiff device dropout would act and a graph be kept: call `valid()` on the model, and
-    /// `without_autodiff` on the states, first.
-    ///
-    /// # Shapes
-    /// - `encoder_states`: `[batch, source, d_model]`
-    /// - `encoder_mask`: `[batch, source]`, `true` where the decoder may look; none for everywhere
-    ///
-    /// # Errors
-    /// If a setting is outside its range, if there is not one seed for each row, if the model's output
-    /// is not finite (nucleus), or if the device fails.
-    pub fn generate(
-        &self,
-        encoder_states: Tensor<3>,
-        encoder_mask: Option<Tensor<2, Bool>>,
-        config: &GenerationConfig,
-        seeds: &[u64],
-    ) -> Result<Vec<Vec<u32>>, LanguageModelError> {
-        generate(self, encoder_states, encoder_mask, config, seeds)
-    }
-}
-
-/// What [`Bart::generate`] does, for any network.
+/// Decodes `config.returns` texts for every row of `encoder_states`; see
+/// [`EncoderDecoder::generate`](crate::EncoderDecoder::generate).
 pub(crate) fn generate(
     decoder: &impl TextDecoder,
     encoder_states: Tensor<3>,
     encoder_mask: Option<Tensor<2, Bool>>,
     config: &GenerationConfig,
     seeds: &[u64],
-) -> Result<Vec<Vec<u32>>, LanguageModelError> {
-    config.validate(decoder.max_positions())?;
-    let rows = encoder_states.dims()[0];
-    if seeds.len() != rows {
-        return Err(LanguageModelError::Setting {
-            setting: "seeds",
-            problem: format!("there are {} for a batch of {rows} rows", seeds.len()),
-        });
-    }
-    let ends = decoder.text_ends();
-    let device = encoder_states.device();
-    let mut chooser = Chooser::new(config, ends.eos, seeds);
-    let mut batch = Batch::new(rows, ends.eos);
-    let mut cache = decoder.start_cache(encoder_states, encoder_mask);
-    let mut newest = chooser::same_for_all(ends.start, rows, &device);
-
-    for length in 1..config.max_length {
-        if batch.is_done() {
-            break;
-        }
-        let last = length + 1 == config.max_length;
-        if let (true, Some(id)) = (last, ends.forced_eos) {
-            batch.push(&vec![id; batch.width()]);
-            break;
-        }
-        let state = decoder.step(newest, &mut cache);
-        newest = match forced_first(length, ends) {
-            Some(id) => {
-                batch.push(&vec![id; batch.width()]);
-                chooser::same_for_all(id, batch.width(), &device)
-            }
-            None => {
-                let logits = decoder.logits(state).squeeze_dim(1);
-                let (ids, next) = chooser.choose(logits, length, &batch)?;
-                batch.push(&ids);
-                next
-            }
-        };
-        if let Some(rows) = batch.drop_finished(&device) {
-            cache.keep(&rows);
-            newest = newest.select(0, rows);
+) -> Result<Vec<GeneratedText>, LanguageModelError> {
+    let writing = Writing::new(decoder, encoder_states, encoder_mask, config, seeds)?;
+    match &config.decoding {
+        _ if seeds.is_empty() => Ok(Vec::new()),
+        Decoding::Beam(search) => writing.beam_search(search),
+        Decoding::Greedy | Decoding::Sampling(_) => {
+            writing.token_by_token(seeds, &mut |_| ControlFlow::Continue(()))
         }
     }
-    Ok(batch.into_texts())
 }
 
-fn forced_first(length: usize, ends: TextEnds) -> Option<u32> {
-    if length == 1 { ends.forced_bos } else { None }
+/// [`generate`] that tells of every token as soon as it is chosen; see
+/// [`EncoderDecoder::stream`](crate::EncoderDecoder::stream).
+pub(crate) fn stream(
+    decoder: &impl TextDecoder,
+    encoder_states: Tensor<3>,
+    encoder_mask: Option<Tensor<2, Bool>>,
+    config: &GenerationConfig,
+    seeds: &[u64],
+    on_token: &mut dyn FnMut(NewToken) -> ControlFlow<()>,
+) -> Result<Vec<GeneratedText>, LanguageModelError> {
+    let writing = Writing::new(decoder, encoder_states, encoder_mask, config, seeds)?;
+    match &config.decoding {
+        Decoding::Beam(_) => Err(LanguageModelError::Setting {
+            setting: "decoding",
+            problem: "a beam search has no tokens to tell of before it ends; choose another way"
+                .to_string(),
+        }),
+        _ if seeds.is_empty() => Ok(Vec::new()),
+        Decoding::Greedy | Decoding::Sampling(_) => writing.token_by_token(seeds, on_token),
+    }
+}
+
+/// What all ways of decoding start from.
+struct Writing<'a, D> {
+    decoder: &'a D,
+    encoder_states: Tensor<3>,
+    encoder_mask: Option<Tensor<2, Bool>>,
+    config: &'a GenerationConfig,
+    sources: usize,
+    /// What every text begins with: the start token and the prefix.
+    prompt: Vec<u32>,
+    eos: Vec<u32>,
+    forced_bos: Option<u32>,
+    forced_eos: Option<u32>,
+    device: Device,
+}
+
+impl<'a, D: TextDecoder> Writing<'a, D> {
+    fn new(
+        decoder: &'a D,
+        encoder_states: Tensor<3>,
+        encoder_mask: Option<Tensor<2, Bool>>,
+        config: &'a GenerationConfig,
+        seeds: &[u64],
+    ) -> Result<Self, LanguageModelError> {
+        config.validate(decoder.max_positions(), decoder.vocab_size())?;
+        let sources = encoder_states.dims()[0];
+        if seeds.len() != sources {
+            return Err(LanguageModelError::Setting {
+                setting: "seeds",
+                problem: format!("there are {} for a batch of {sources} rows", seeds.len()),
+            });
+        }
+        let ends = decoder.text_ends();
+        Ok(Self {
+            decoder,
+            device: encoder_states.device(),
+            encoder_states,
+            encoder_mask,
+            config,
+            sources,
+            prompt: std::iter::once(ends.start).chain(config.prefix.iter().copied()).collect(),
+            eos: ends.eos.clone(),
+            forced_bos: config.forced_bos.or_of_model(ends.forced_bos),
+            forced_eos: config.forced_eos.or_of_model(ends.forced_eos),
+        })
+    }
+
+    /// Shows the decoder all of the prompt but its last id, for `copies` texts of every source. Returns
+    /// the cache and the last id of every text.
+    fn read_prompt(&self, copies: usize) -> (DecoderCache, Tensor<2, Int>) {
+        let (mut states, mut mask) = (self.encoder_states.clone(), self.encoder_mask.clone());
+        let texts = self.sources * copies;
+        if copies > 1 {
+            let source_of_text: Vec<usize> = (0..texts).map(|text| text / copies).collect();
+            let source_of_text = indices(&source_of_text, &self.device);
+            states = states.select(0, source_of_text.clone());
+            mask = mask.map(|mask| mask.select(0, source_of_text));
+        }
+        let mut cache = self.decoder.start_cache(states, mask);
+        let column = |id| token_column(std::iter::repeat_n(id, texts), &self.device);
+        let mut newest = column(self.prompt[0]);
+        for &id in &self.prompt[1..] {
+            self.decoder.step(newest, &mut cache);
+            newest = column(id);
+        }
+        (cache, newest)
+    }
+
+    /// The id that texts of `length` ids must go on with, if there is one.
+    fn forced(&self, length: usize) -> Option<u32> {
+        let last = length + 1 == self.config.max_length;
+        let forced_last = self.forced_eos.filter(|_| last);
+        forced_last.or(self.forced_bos.filter(|_| length == 1))
+    }
+
+    /// The logits `[texts, vocabulary]` behind the newest ids.
+    fn next_logits(&self, newest: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<2> {
+        let state = self.decoder.step(newest, cache);
+        self.decoder.logits(state).squeeze_dim(1)
+    }
+}
+
+/// `[texts, 1]`
+fn token_column(ids: impl IntoIterator<Item = u32>, device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+    let shape = [ids.len(), 1];
+    Tensor::from_data(TensorData::new(ids, shape), device)
+}
+
+fn indices(places: &[usize], device: &Device) -> Tensor<1, Int> {
+    let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+    let count = places.len();
+    Tensor::from_data(TensorData::new(places, [count]), device)
 }

@@ -14,6 +14,22 @@ pub fn shift_right(labels: Tensor<2, Int>, start: u32) -> Tensor<2, Int> {
     Tensor::cat(vec![first, labels.narrow(1, 0, length - 1)], 1)
 }
 
+/// What the decoder of an mBART sees while it learns to write `labels`: of each text, the last token
+/// that is not `pad`, which names the language, in front, and the last label gone.
+///
+/// # Shapes
+/// - `labels`: `[batch, length]` token ids, `pad` behind each text's last
+/// - returns `[batch, length]`
+pub fn shift_language_first(labels: Tensor<2, Int>, pad: u32) -> Tensor<2, Int> {
+    let length = labels.dims()[1];
+    let real = labels.clone().not_equal_elem(pad).int().sum_dim(1);
+    let language = labels.clone().gather(1, (real - 1).clamp_min(0));
+    if length == 1 {
+        return language;
+    }
+    Tensor::cat(vec![language, labels.narrow(1, 0, length - 1)], 1)
+}
+
 /// Mean cross-entropy, in nats, of the counted positions; computed in f32.
 ///
 /// # Shapes

@@ -2,6 +2,7 @@
 
 mod attention;
 mod config;
+mod decoding;
 mod init;
 mod layers;
 mod position_bias;
@@ -10,14 +11,13 @@ mod weights;
 use burn::module::Module;
 use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::{Bool, Int, Tensor};
-use latent_text_nn::{embedding, linear};
+use latent_text_nn::{embedding, hiding_bias, linear, unembedding};
 
-use self::attention::{hide, hiding_bias};
+use self::attention::hide;
 use self::layers::{DecoderBlock, EncoderBlock, RmsNorm};
 use self::position_bias::RelativePositionBias;
-use crate::LanguageModelError;
-use crate::bart::{DecoderCache, visible_keys};
-use crate::generation::{self, GenerationConfig, TextDecoder, TextEnds};
+use crate::bart::visible_keys;
+use crate::generation::TextEnds;
 
 pub use self::config::{T5Config, T5Family, T5FeedForward};
 
@@ -110,80 +110,17 @@ impl T5 {
         self.logits(decoder.finish(x))
     }
 
-    /// Decodes one text for every row of `encoder_states`, as
-    /// [`Bart::generate`](crate::Bart::generate) does; here `max_length` has no upper bound.
-    ///
-    /// # Shapes
-    /// - `encoder_states`: `[batch, source, d_model]`
-    /// - `encoder_mask`: `[batch, source]`, `true` where the decoder may look; none for everywhere
-    ///
-    /// # Errors
-    /// If a setting is outside its range, if there is not one seed for each row, if the model's output
-    /// is not finite (nucleus), or if the device fails.
-    pub fn generate(
-        &self,
-        encoder_states: Tensor<3>,
-        encoder_mask: Option<Tensor<2, Bool>>,
-        config: &GenerationConfig,
-        seeds: &[u64],
-    ) -> Result<Vec<Vec<u32>>, LanguageModelError> {
-        generation::generate(self, encoder_states, encoder_mask, config, seeds)
-    }
-
-    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        embedding(self.shared.weight.val(), ids)
-    }
-}
-
-impl TextDecoder for T5 {
-    fn start_cache(
-        &self,
-        encoder_states: Tensor<3>,
-        encoder_mask: Option<Tensor<2, Bool>>,
-    ) -> DecoderCache {
-        let device = encoder_states.device();
-        let blocks = self.decoder.block.iter();
-        let sources = blocks.map(|block| block.source(encoder_states.clone())).collect();
-        DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
-    }
-
-    fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
-        let decoder = &self.decoder;
-        let mut x = decoder.dropout.forward(self.embed(ids));
-        let position = cache.length();
-        let visible = cache.advance();
-        let [_, _, _, capacity] = visible.dims();
-        let bias = decoder.relative_attention_bias.forward(position..position + 1, capacity);
-        let bias = hide(bias, visible);
-        let source_bias = cache.visible_source().map(hiding_bias);
-        for (index, block) in decoder.block.iter().enumerate() {
-            let source = cache.source(index);
-            let seen = |own| cache.append(index, own);
-            x = block.forward(x, bias.clone(), seen, source, source_bias.clone());
-        }
-        decoder.finish(x)
-    }
-
+    /// `[batch, length, d_model]` to `[batch, length, vocabulary]`.
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {
         let x = if self.logit_scale == 1.0 { x } else { x * self.logit_scale };
         match &self.lm_head {
             Some(head) => linear(head, x),
-            None => {
-                let [batch, length, width] = x.dims();
-                let table = self.shared.weight.val();
-                let [vocabulary, _] = table.dims();
-                let logits = x.reshape([batch * length, width]).matmul(table.transpose());
-                logits.reshape([batch, length, vocabulary])
-            }
+            None => unembedding(self.shared.weight.val(), x),
         }
     }
 
-    fn text_ends(&self) -> TextEnds {
-        self.text_ends
-    }
-
-    fn max_positions(&self) -> usize {
-        usize::MAX
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        embedding(self.shared.weight.val(), ids)
     }
 }
 

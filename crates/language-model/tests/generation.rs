@@ -2,16 +2,19 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use burn::module::Module;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use common::{bart, content, fixture, load, prompts, tensors};
 use latent_text_language_model::{
-    Bart, BartConfig, Decoding, GenerationConfig, LanguageModelError, nucleus_distributions,
+    Bart, BartConfig, BeamSearch, Decoding, EncoderDecoder, ForcedToken, GeneratedText,
+    GenerationConfig, LanguageModelError, Sampling, next_token_distributions,
 };
 use latent_text_nn::cast_module;
 
 const EOS: u32 = 2;
-const NUCLEUS: Decoding = Decoding::Nucleus { top_p: 0.95, temperature: 1.0 };
+const NUCLEUS: Decoding = Decoding::nucleus(0.95, 1.0);
 
 struct Source {
     states: Tensor<3>,
@@ -33,12 +36,24 @@ impl Source {
     }
 
     fn generate(&self, bart: &Bart, config: &GenerationConfig, seeds: &[u64]) -> Vec<Vec<u32>> {
-        bart.generate(self.states.clone(), Some(self.mask.clone()), config, seeds).unwrap()
+        let texts = bart.generate(self.states.clone(), Some(self.mask.clone()), config, seeds);
+        ids(texts.unwrap())
     }
 }
 
+fn ids(texts: Vec<GeneratedText>) -> Vec<Vec<u32>> {
+    texts.into_iter().map(|text| text.ids).collect()
+}
+
+fn nucleus_distributions(logits: Tensor<2>, top_p: f64, temperature: f64) -> Vec<Vec<(u32, f64)>> {
+    let previous = vec![vec![2]; logits.dims()[0]];
+    let decoding = Decoding::nucleus(top_p, temperature);
+    let config = GenerationConfig { decoding, ..GenerationConfig::default() };
+    next_token_distributions(logits, &previous, &config, &[EOS]).unwrap()
+}
+
 fn greedy(max_length: usize, min_length: usize) -> GenerationConfig {
-    GenerationConfig { max_length, min_length, decoding: Decoding::Greedy }
+    GenerationConfig { max_length, min_length, ..GenerationConfig::default() }
 }
 
 #[test]
@@ -93,7 +108,7 @@ fn a_row_does_not_depend_on_its_neighbours() {
     let source = Source::of_fixture(&bart, &device);
     let seeds: Vec<u64> = (100..150).collect();
     for decoding in [Decoding::Greedy, NUCLEUS] {
-        let config = GenerationConfig { max_length: 40, min_length: 0, decoding };
+        let config = GenerationConfig { decoding, ..greedy(40, 0) };
         let together = source.generate(&bart, &config, &seeds);
         let alone: Vec<Vec<u32>> = (0..50)
             .flat_map(|row| source.rows(row, 1).generate(&bart, &config, &seeds[row..row + 1]))
@@ -118,7 +133,7 @@ fn nucleus_distributions_are_those_of_transformers() {
         let [top_p, temperature] = [0, 1].map(|i| setting[i].to_string().parse().unwrap());
         let expected = file.tensor::<2>(&format!("probabilities.{index}"), &device).unwrap();
         let expected = expected.try_into_vec_as::<f32>().unwrap();
-        let kept = nucleus_distributions(logits.clone(), top_p, temperature).unwrap();
+        let kept = nucleus_distributions(logits.clone(), top_p, temperature);
         assert_eq!(kept.len(), rows);
         for (kept, expected) in kept.iter().zip(expected.chunks(vocabulary)) {
             assert_eq!(kept.len(), expected.iter().filter(|&&p| p > 0.0).count());
@@ -134,7 +149,7 @@ fn nucleus_distributions_are_those_of_transformers() {
 fn a_nucleus_of_equal_logits_has_the_first_ids() {
     let logits = Tensor::<2>::zeros([1, 10], &Device::default());
     for (top_p, count) in [(0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)] {
-        let kept = nucleus_distributions(logits.clone(), top_p, 1.0).unwrap().remove(0);
+        let kept = nucleus_distributions(logits.clone(), top_p, 1.0).remove(0);
         assert_eq!(
             kept.iter().map(|&(id, _)| id).collect::<Vec<_>>(),
             (0..count).collect::<Vec<_>>()
@@ -152,14 +167,14 @@ fn draws_follow_the_distribution() {
     let ids = Tensor::<2, Int>::from_ints([[2, 0]], &device);
     let logits = bart.decode(ids, source.states.clone(), Some(source.mask.clone()));
     let logits = logits.narrow(1, 1, 1).squeeze_dim::<2>(1);
-    let expected = nucleus_distributions(logits, 0.8, 1.2).unwrap().remove(0);
+    let expected = nucleus_distributions(logits, 0.8, 1.2).remove(0);
 
     let many = Source {
         states: source.states.repeat_dim(0, DRAWS),
         mask: source.mask.repeat_dim(0, DRAWS),
     };
-    let decoding = Decoding::Nucleus { top_p: 0.8, temperature: 1.2 };
-    let config = GenerationConfig { max_length: 4, min_length: 0, decoding };
+    let decoding = Decoding::nucleus(0.8, 1.2);
+    let config = GenerationConfig { decoding, ..greedy(4, 0) };
     let seeds: Vec<u64> = (0..DRAWS as u64).collect();
     let texts = many.generate(&bart, &config, &seeds);
 
@@ -189,7 +204,7 @@ fn seeds_decide_sampled_texts() {
     let device = Device::default();
     let bart = bart(&device);
     let source = Source::of_fixture(&bart, &device).rows(0, 8);
-    let config = GenerationConfig { max_length: 20, min_length: 0, decoding: NUCLEUS };
+    let config = GenerationConfig { decoding: NUCLEUS, ..greedy(20, 0) };
     let first = source.generate(&bart, &config, &[1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(first, source.generate(&bart, &config, &[1, 2, 3, 4, 5, 6, 7, 8]));
     assert_ne!(first, source.generate(&bart, &config, &[11, 12, 13, 14, 15, 16, 17, 18]));
@@ -201,7 +216,7 @@ fn lengths_are_kept() {
     let bart = bart(&device);
     let source = Source::of_fixture(&bart, &device);
     for decoding in [Decoding::Greedy, NUCLEUS] {
-        let config = GenerationConfig { max_length: 12, min_length: 9, decoding };
+        let config = GenerationConfig { decoding, ..greedy(12, 9) };
         let texts = source.generate(&bart, &config, &[3; 50]);
         for text in &texts {
             // Start and end token count, but are not returned.
@@ -258,7 +273,7 @@ fn bf16_models_decode() {
     let bart = cast_module(bart(&device), FloatDType::BF16);
     let source = Source::of_fixture(&bart, &device).rows(0, 4);
     for decoding in [Decoding::Greedy, NUCLEUS] {
-        let config = GenerationConfig { max_length: 40, min_length: 6, decoding };
+        let config = GenerationConfig { decoding, ..greedy(40, 6) };
         let texts = source.generate(&bart, &config, &[1, 2, 3, 4]);
         assert!(texts.iter().all(|text| (5..=38).contains(&text.len())));
     }
@@ -270,7 +285,11 @@ fn bad_settings_are_refused() {
     let bart = load("bart", &device).valid();
     let source = Source::of_fixture(&bart, &device).rows(0, 2);
     let sampled = |top_p, temperature| GenerationConfig {
-        decoding: Decoding::Nucleus { top_p, temperature },
+        decoding: Decoding::nucleus(top_p, temperature),
+        ..greedy(10, 0)
+    };
+    let beam = |beams| GenerationConfig {
+        decoding: Decoding::Beam(BeamSearch { beams, ..BeamSearch::default() }),
         ..greedy(10, 0)
     };
     for (config, seeds, named) in [
@@ -283,6 +302,28 @@ fn bad_settings_are_refused() {
         (sampled(f64::NAN, 1.0), vec![0; 2], "top_p"),
         (sampled(0.9, 0.0), vec![0; 2], "temperature"),
         (sampled(0.9, f64::INFINITY), vec![0; 2], "temperature"),
+        (GenerationConfig { returns: 2, ..greedy(10, 0) }, vec![0; 2], "returns"),
+        (GenerationConfig { returns: 0, ..sampled(0.9, 1.0) }, vec![0; 2], "returns"),
+        (GenerationConfig { returns: 5, ..beam(4) }, vec![0; 2], "returns"),
+        (beam(0), vec![0; 2], "beams"),
+        (
+            GenerationConfig { repetition_penalty: 0.0, ..greedy(10, 0) },
+            vec![0; 2],
+            "repetition_penalty",
+        ),
+        (GenerationConfig { prefix: vec![5; 9], ..greedy(10, 0) }, vec![0; 2], "max_length"),
+        (GenerationConfig { prefix: vec![9999], ..greedy(10, 0) }, vec![0; 2], "prefix"),
+        (GenerationConfig { bad_words: vec![vec![]], ..greedy(10, 0) }, vec![0; 2], "bad_words"),
+        (
+            GenerationConfig { bad_words: vec![vec![1, 9999]], ..greedy(10, 0) },
+            vec![0; 2],
+            "bad_words",
+        ),
+        (
+            GenerationConfig { forced_bos: ForcedToken::Id(9999), ..greedy(10, 0) },
+            vec![0; 2],
+            "forced_bos",
+        ),
     ] {
         let mask = Some(source.mask.clone());
         let refused = bart.generate(source.states.clone(), mask, &config, &seeds).unwrap_err();
@@ -303,11 +344,86 @@ fn states_that_are_not_numbers_are_reported() {
 
 #[test]
 fn settings_have_readable_json() {
-    let text = r#"{"max_length": 32, "decoding": {"nucleus": {"top_p": 0.9, "temperature": 1.0}}}"#;
+    let text = r#"{"max_length": 32, "decoding": {"sampling": {"top_p": 0.9, "top_k": 40}}}"#;
     let config: GenerationConfig = serde_json::from_str(text).unwrap();
-    assert_eq!(config.decoding, Decoding::Nucleus { top_p: 0.9, temperature: 1.0 });
+    let sampling = Sampling { top_p: 0.9, top_k: Some(40), ..Sampling::default() };
+    assert_eq!(config.decoding, Decoding::Sampling(sampling));
     assert_eq!((config.max_length, config.min_length), (32, 0));
     let greedy: GenerationConfig = serde_json::from_str(r#"{"decoding": "greedy"}"#).unwrap();
     assert_eq!(greedy, GenerationConfig::default());
     assert!(serde_json::from_str::<GenerationConfig>(r#"{"beams": 4}"#).is_err());
+}
+
+/// The source's texts by themselves, and the tokens that were told of while they were written.
+fn streamed(bart: &Bart, source: &Source, config: &GenerationConfig) -> [Vec<Vec<u32>>; 2] {
+    let model = EncoderDecoder::from(bart.clone());
+    let seeds: Vec<u64> = (0..source.states.dims()[0] as u64).collect();
+    let mut told = vec![Vec::new(); seeds.len() * config.returns];
+    let (states, mask) = (source.states.clone(), Some(source.mask.clone()));
+    let texts = model.stream(states, mask, config, &seeds, |token| {
+        told[token.text].push(token.id);
+        ControlFlow::Continue(())
+    });
+    [ids(texts.unwrap()), told]
+}
+
+#[test]
+fn tokens_are_told_of_as_they_come() {
+    let device = Device::default();
+    let bart = bart(&device);
+    let source = Source::of_fixture(&bart, &device).rows(0, 20);
+    let sampling = GenerationConfig { decoding: NUCLEUS, returns: 2, ..greedy(20, 0) };
+    for config in [greedy(20, 0), sampling] {
+        let [texts, told] = streamed(&bart, &source, &config);
+        let seeds: Vec<u64> = (0..20).collect();
+        assert_eq!(texts, source.generate(&bart, &config, &seeds));
+        for (text, told) in texts.iter().zip(told) {
+            assert_eq!(told.last(), Some(&EOS), "forced at the latest at the longest length");
+            assert_eq!(text[..], told[..told.len() - 1]);
+        }
+    }
+}
+
+#[test]
+fn a_stream_can_be_stopped() {
+    let device = Device::default();
+    let bart = bart(&device);
+    let source = Source::of_fixture(&bart, &device).rows(0, 1);
+    let model = EncoderDecoder::from(bart.clone());
+    let mut told = 0;
+    let texts = model.stream(source.states, Some(source.mask), &greedy(40, 40), &[0], |_| {
+        told += 1;
+        if told == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((told, texts.unwrap()[0].ids.len()), (5, 5));
+}
+
+#[test]
+fn a_beam_search_tells_of_no_tokens() {
+    let device = Device::default();
+    let bart = bart(&device);
+    let source = Source::of_fixture(&bart, &device).rows(0, 1);
+    let model = EncoderDecoder::from(bart);
+    let config =
+        GenerationConfig { decoding: Decoding::Beam(BeamSearch::default()), ..greedy(20, 0) };
+    let refused = model.stream(source.states, None, &config, &[0], |_| ControlFlow::Continue(()));
+    let LanguageModelError::Setting { setting, .. } = refused.unwrap_err() else { panic!() };
+    assert_eq!(setting, "decoding");
+}
+
+#[test]
+fn a_search_that_may_not_go_on_says_so() {
+    let device = Device::default();
+    let bart = bart(&device);
+    let vocabulary = BartConfig::from_folder(&fixture("bart")).unwrap().vocab_size as u32;
+    let source = Source::of_fixture(&bart, &device).rows(0, 1);
+    let config = GenerationConfig {
+        bad_words: (0..vocabulary).map(|id| vec![id]).collect(),
+        min_length: 10,
+        decoding: Decoding::Beam(BeamSearch::default()),
+        ..greedy(20, 0)
+    };
+    let refused = bart.generate(source.states, None, &config, &[0]).unwrap_err();
+    let forbidden = matches!(refused, LanguageModelError::NoContinuation { source_index: 0 });
+    assert!(forbidden, "{refused}");
 }

@@ -81,12 +81,13 @@ impl Case {
     fn generate(&self, config: &GenerationConfig) -> Vec<Vec<u32>> {
         let (states, mask) = self.prompts();
         let seeds: Vec<u64> = (0..states.dims()[0] as u64).collect();
-        self.model.generate(states, Some(mask), config, &seeds).unwrap()
+        let texts = self.model.generate(states, Some(mask), config, &seeds).unwrap();
+        texts.into_iter().map(|text| text.ids).collect()
     }
 }
 
 fn greedy(max_length: usize, min_length: usize) -> GenerationConfig {
-    GenerationConfig { max_length, min_length, decoding: Decoding::Greedy }
+    GenerationConfig { max_length, min_length, ..GenerationConfig::default() }
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn padding_changes_nothing_for_a_text() {
 #[test]
 fn a_row_of_a_batch_is_written_as_if_alone() {
     let case = Case::of("flan");
-    let nucleus = Decoding::Nucleus { top_p: 0.9, temperature: 1.5 };
+    let nucleus = Decoding::nucleus(0.9, 1.5);
     let config = GenerationConfig { decoding: nucleus, ..greedy(40, 0) };
     let together = case.generate(&config);
     let (states, mask) = case.prompts();
@@ -230,7 +231,7 @@ fn a_row_of_a_batch_is_written_as_if_alone() {
         let states = states.clone().narrow(0, row, 1);
         let mask = mask.clone().narrow(0, row, 1);
         let alone = case.model.generate(states, Some(mask), &config, &[row as u64]).unwrap();
-        assert_eq!(alone[0], together[row]);
+        assert_eq!(alone[0].ids, together[row]);
     }
     assert_ne!(together, case.generate(&greedy(40, 0)));
 }
@@ -259,7 +260,7 @@ fn a_saved_folder_loads_again_with_the_same_logits_and_names() {
         let case = Case::of(folder);
         let saved = above.join(folder);
         case.model.save(&saved, FloatDType::F32).unwrap();
-        case.config.to_folder(&saved, FloatDType::F32).unwrap();
+        case.config.to_folder(&saved, FloatDType::F32, &GenerationConfig::default()).unwrap();
         let config = T5Config::from_folder(&saved).unwrap();
         assert_eq!(config, case.config);
         let model = T5::load(&saved, &config, &case.device).unwrap();

@@ -11,7 +11,7 @@ use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, PerceiverConfig};
 use latent_text_conditioning::ClassLabels;
 use latent_text_denoiser::Denoiser;
 use latent_text_generation::{FORMAT_VERSION, LatentText, ModelConfig, Request};
-use latent_text_language_model::{LanguageModel, TextTokenizer};
+use latent_text_language_model::{GenerationConfig, LanguageModel, TextTokenizer};
 use latent_text_nn::cast_module;
 use serde::Serialize;
 
@@ -178,7 +178,12 @@ impl Pipeline<'_> {
         match train(&stage, bart.init(self.device), &section.training, &run)? {
             Outcome::Interrupted { step, .. } => Ok(Some(step)),
             Outcome::Finished(model) => {
-                let language_model = LanguageModel { model, config: bart, tokenizer };
+                let language_model = LanguageModel {
+                    model: model.into(),
+                    config: bart.into(),
+                    tokenizer,
+                    generation: GenerationConfig::default(),
+                };
                 self.publish(PipelineStage::LanguageModel, |folder| {
                     Ok(language_model.save(folder, FloatDType::F32)?)
                 })
@@ -375,7 +380,7 @@ impl Pipeline<'_> {
         self.config
             .autoencoder
             .model
-            .perceiver(language_model.config.d_model, self.config.max_tokens)
+            .perceiver(language_model.config.d_model(), self.config.max_tokens)
     }
 
     fn records(&self, sets: &[DatasetConfig]) -> Result<Vec<Record>, TrainingError> {

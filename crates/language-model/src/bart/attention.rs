@@ -28,17 +28,27 @@ impl BartAttention {
         }
     }
 
-    /// `x` `[batch, queries, d_model]` looks at `seen`, where `visible` is true.
+    /// `x` `[batch, queries, d_model]` looks at `seen`, where `visible` is true. The batch of `seen` may
+    /// be smaller by a factor: so many rows of `x` after each other look at the same then.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
         seen: KeysValues,
         visible: Option<Tensor<4, Bool>>,
     ) -> Tensor<3> {
-        let head_dim = x.dims()[2] / self.heads;
+        let shape = x.dims();
+        let x = share_sources(x, seen.keys.dims()[0]);
+        let head_dim = shape[2] / self.heads;
         let scale = (head_dim as f64).powf(-0.5);
         let queries = split_heads(linear(&self.q_proj, x) * scale, self.heads);
         let x = attention(queries, seen.keys, seen.values, visible, &self.dropout);
-        linear(&self.out_proj, merge_heads(x))
+        linear(&self.out_proj, merge_heads(x)).reshape(shape)
     }
+}
+
+/// Rows of `[texts, queries, dim]` that look at the same of so many sources as one row with more
+/// queries: `[sources, queries * texts / sources, dim]`.
+pub(crate) fn share_sources(x: Tensor<3>, sources: usize) -> Tensor<3> {
+    let [texts, queries, dim] = x.dims();
+    if texts == sources { x } else { x.reshape([sources, texts / sources * queries, dim]) }
 }

@@ -6,7 +6,8 @@ use super::attention::KeysValues;
 /// GPU backend compile and tune for each of them.
 const BLOCK: usize = 32;
 
-/// Keys and values of what a decoder has read so far, and of the encoder's states.
+/// Keys and values of what a decoder has read so far, and of the encoder's states. The texts of one
+/// source follow each other in a batch and share the keys and values of its encoder states.
 pub(crate) struct DecoderCache {
     layers: Vec<LayerCache>,
     visible_source: Option<Tensor<4, Bool>>,
@@ -16,13 +17,14 @@ pub(crate) struct DecoderCache {
 }
 
 struct LayerCache {
-    /// `[batch, heads, capacity, head_dim]`; zeros behind the last token.
+    /// `[texts, heads, capacity, head_dim]`; zeros behind the last token.
     own: KeysValues,
+    /// `[sources, heads, length, head_dim]`
     source: KeysValues,
 }
 
 impl DecoderCache {
-    /// `sources` has one entry for each layer.
+    /// For one text of each source; `sources` has one entry for each layer.
     pub(crate) fn new(
         sources: Vec<KeysValues>,
         visible_source: Option<Tensor<4, Bool>>,
@@ -65,14 +67,20 @@ impl DecoderCache {
         self.visible_source.clone()
     }
 
-    /// Keeps the given rows of the batch only.
-    pub(crate) fn keep(&mut self, rows: &Tensor<1, Int>) {
+    /// Goes on with the given texts only, in this order; one may come several times.
+    pub(crate) fn keep_texts(&mut self, texts: &Tensor<1, Int>) {
         for layer in &mut self.layers {
-            layer.own.keep(rows);
-            layer.source.keep(rows);
+            layer.own.keep(texts);
+        }
+    }
+
+    /// Goes on with the given sources only.
+    pub(crate) fn keep_sources(&mut self, sources: &Tensor<1, Int>) {
+        for layer in &mut self.layers {
+            layer.source.keep(sources);
         }
         self.visible_source =
-            self.visible_source.take().map(|visible| visible.select(0, rows.clone()));
+            self.visible_source.take().map(|visible| visible.select(0, sources.clone()));
     }
 }
 

@@ -2,9 +2,8 @@ use burn::nn::{DropoutConfig, Embedding, Initializer, LayerNorm, LayerNormConfig
 use burn::tensor::Device;
 
 use super::attention::BartAttention;
-use super::layers::{DecoderLayer, EncoderLayer};
-use super::{Bart, BartDecoder, BartEncoder, BartModel, POSITION_OFFSET};
-use crate::BartConfig;
+use super::layers::{DecoderLayer, EncoderLayer, Norms};
+use super::{Bart, BartConfig, BartDecoder, BartEncoder, BartFamily, BartModel, POSITION_OFFSET};
 use crate::generation::TextEnds;
 
 impl BartConfig {
@@ -23,19 +22,21 @@ impl BartConfig {
                 embed_positions: self.positions(device),
                 layers: (0..self.encoder_layers).map(|_| self.encoder_layer(device)).collect(),
                 layernorm_embedding: self.norm(device),
+                layer_norm: self.last_norm(device),
                 dropout: DropoutConfig::new(self.dropout).init(),
             },
             decoder: BartDecoder {
                 embed_positions: self.positions(device),
                 layers: (0..self.decoder_layers).map(|_| self.decoder_layer(device)).collect(),
                 layernorm_embedding: self.norm(device),
+                layer_norm: self.last_norm(device),
                 dropout: DropoutConfig::new(self.dropout).init(),
             },
             embed_scale,
         };
         let text_ends = TextEnds {
             start: self.decoder_start_token_id,
-            eos: self.eos_token_id,
+            eos: self.eos_token_id.iter().collect(),
             forced_bos: self.forced_bos_token_id,
             forced_eos: self.forced_eos_token_id,
         };
@@ -52,6 +53,7 @@ impl BartConfig {
             dropout: DropoutConfig::new(self.dropout).init(),
             activation_dropout: DropoutConfig::new(self.activation_dropout).init(),
             activation: self.activation_function,
+            norms: self.norms(),
         }
     }
 
@@ -67,6 +69,7 @@ impl BartConfig {
             dropout: DropoutConfig::new(self.dropout).init(),
             activation_dropout: DropoutConfig::new(self.activation_dropout).init(),
             activation: self.activation_function,
+            norms: self.norms(),
         }
     }
 
@@ -99,6 +102,17 @@ impl BartConfig {
 
     fn norm(&self, device: &Device) -> LayerNorm {
         LayerNormConfig::new(self.d_model).init(device)
+    }
+
+    fn norms(&self) -> Norms {
+        match self.model_type {
+            BartFamily::Bart => Norms::BehindSums,
+            BartFamily::Mbart => Norms::InFrontOfBranches,
+        }
+    }
+
+    fn last_norm(&self, device: &Device) -> Option<LayerNorm> {
+        (self.model_type == BartFamily::Mbart).then(|| self.norm(device))
     }
 
     fn normal(&self) -> Initializer {

@@ -17,17 +17,20 @@ pub(super) struct EncoderLayer {
     pub(super) activation_dropout: Dropout,
     #[module(skip)]
     pub(super) activation: Activation,
+    #[module(skip)]
+    pub(super) norms: Norms,
 }
 
 impl EncoderLayer {
     pub(super) fn forward(&self, x: Tensor<3>, visible: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let seen = self.self_attn.keys_values(x.clone());
-        let branch = self.self_attn.forward(x.clone(), seen, visible);
-        let x = layer_norm(&self.self_attn_layer_norm, x + self.dropout.forward(branch));
-
-        let hidden = self.activation.apply(linear(&self.fc1, x.clone()));
-        let branch = linear(&self.fc2, self.activation_dropout.forward(hidden));
-        layer_norm(&self.final_layer_norm, x + self.dropout.forward(branch))
+        let x = self.norms.add(x, &self.self_attn_layer_norm, |x| {
+            let seen = self.self_attn.keys_values(x.clone());
+            self.dropout.forward(self.self_attn.forward(x, seen, visible))
+        });
+        self.norms.add(x, &self.final_layer_norm, |x| {
+            let hidden = self.activation.apply(linear(&self.fc1, x));
+            self.dropout.forward(linear(&self.fc2, self.activation_dropout.forward(hidden)))
+        })
     }
 }
 
@@ -44,26 +47,52 @@ pub(super) struct DecoderLayer {
     pub(super) activation_dropout: Dropout,
     #[module(skip)]
     pub(super) activation: Activation,
+    #[module(skip)]
+    pub(super) norms: Norms,
 }
 
 impl DecoderLayer {
-    /// `own` are the keys and values of the decoder's own tokens, `source` those of the encoder's.
+    /// `seen` turns the keys and values of `x` into those of all that `x` looks at; `source` are
+    /// those of the encoder's states.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        own: KeysValues,
+        seen: impl FnOnce(KeysValues) -> KeysValues,
         visible: Option<Tensor<4, Bool>>,
         source: KeysValues,
         visible_source: Option<Tensor<4, Bool>>,
     ) -> Tensor<3> {
-        let branch = self.self_attn.forward(x.clone(), own, visible);
-        let x = layer_norm(&self.self_attn_layer_norm, x + self.dropout.forward(branch));
+        let x = self.norms.add(x, &self.self_attn_layer_norm, |x| {
+            let seen = seen(self.self_attn.keys_values(x.clone()));
+            self.dropout.forward(self.self_attn.forward(x, seen, visible))
+        });
+        let x = self.norms.add(x, &self.encoder_attn_layer_norm, |x| {
+            self.dropout.forward(self.encoder_attn.forward(x, source, visible_source))
+        });
+        self.norms.add(x, &self.final_layer_norm, |x| {
+            let hidden = self.activation.apply(linear(&self.fc1, x));
+            self.dropout.forward(linear(&self.fc2, self.activation_dropout.forward(hidden)))
+        })
+    }
+}
 
-        let branch = self.encoder_attn.forward(x.clone(), source, visible_source);
-        let x = layer_norm(&self.encoder_attn_layer_norm, x + self.dropout.forward(branch));
+/// Where the norms of residual sums are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Norms {
+    BehindSums,
+    InFrontOfBranches,
+}
 
-        let hidden = self.activation.apply(linear(&self.fc1, x.clone()));
-        let branch = linear(&self.fc2, self.activation_dropout.forward(hidden));
-        layer_norm(&self.final_layer_norm, x + self.dropout.forward(branch))
+impl Norms {
+    fn add(
+        self,
+        x: Tensor<3>,
+        norm: &LayerNorm,
+        branch: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        match self {
+            Self::BehindSums => layer_norm(norm, x.clone() + branch(x)),
+            Self::InFrontOfBranches => x.clone() + branch(layer_norm(norm, x)),
+        }
     }
 }

@@ -1,13 +1,11 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::Param;
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use latent_text_nn::weights::{self, TensorFile, WeightsError};
 
 use super::Bart;
-use crate::{BartConfig, LanguageModelError};
-
-pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
+use crate::{BartConfig, LanguageModelError, checkpoint};
 
 /// The one embedding table goes by any of these names in a file.
 const TIED: [&str; 4] = [
@@ -19,80 +17,86 @@ const TIED: [&str; 4] = [
 const LOGITS_BIAS: &str = "final_logits_bias";
 const PREFIX: &str = "model.";
 
-/// The weights of a model folder and their path.
-pub(crate) fn open_weights(folder: &Path) -> Result<(PathBuf, TensorFile), LanguageModelError> {
-    let path = folder.join(WEIGHTS_FILE);
-    if !path.exists() {
-        let advice = "a model folder needs its weights as one safetensors file";
-        return Err(LanguageModelError::Missing { path, advice });
-    }
-    let file = TensorFile::open(&path)?;
-    Ok((path, file))
-}
+/// Old checkpoints have these, but no model ever used them.
+const UNUSED: [&str; 2] = ["encoder.version", "decoder.version"];
 
 impl Bart {
-    /// Loads the weights of a model folder, `model.safetensors` (f32, f16 or bf16; the parameters
-    /// become f32): a checkpoint of Hugging Face's `BartForConditionalGeneration`, or of its
-    /// `BartModel`, whose tensor names lack the leading `model.`.
+    /// Loads the weights of a model folder (f32, f16 or bf16; the parameters become f32): a checkpoint
+    /// of Hugging Face's `BartForConditionalGeneration`, or of its `BartModel`, whose tensor names
+    /// lack the leading `model.`.
+    ///
+    /// They are read from the first of these files that exists: `model.safetensors`,
+    /// `model.safetensors.index.json`, `pytorch_model.bin`, `pytorch_model.bin.index.json`; the
+    /// indices name files beside them. Nothing in a `.bin` file is run.
     ///
     /// # Errors
-    /// If the configuration has a fault, or the file is missing, damaged, or of another shape.
+    /// If the configuration has a fault, or a file is missing, damaged, or of another shape, or has
+    /// several embedding tables of different values.
     pub fn load(
         folder: &Path,
         config: &BartConfig,
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let (path, file) = open_weights(folder)?;
+        let file = checkpoint::open(folder)?;
         let names = Names::of(&file);
+        checkpoint::check_ties(&file, &names.table, names.tied.iter().map(String::as_str))?;
         let bart = config.init(device);
         let model = weights::load_with(
             bart.model,
             &file,
             &|parameter| names.in_file(parameter),
-            &|name| name == LOGITS_BIAS || names.is_tied(name),
+            &|name| name == LOGITS_BIAS || names.is_tied(name) || names.is_unused(name),
         )?;
-        let final_logits_bias = if file.shape(LOGITS_BIAS).is_some() {
-            logits_bias(&file, config.vocab_size, &path, device)?
-        } else {
-            None
-        };
+        let final_logits_bias = logits_bias(&file, config.vocab_size, device)?;
         Ok(Self { model, final_logits_bias, ..bart })
     }
 
-    /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16).
+    /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16), and
+    /// removes what [`save_sharded`](Self::save_sharded) wrote into the same folder before.
     ///
     /// # Errors
     /// If the file can't be written or a weight does not fit into `dtype`.
     pub fn save(&self, folder: &Path, dtype: FloatDType) -> Result<(), LanguageModelError> {
-        weights::save(self, &folder.join(WEIGHTS_FILE), dtype, &str::to_string)?;
-        Ok(())
+        checkpoint::save(self, folder, dtype, &str::to_string)
+    }
+
+    /// As [`save`](Self::save), in files of at most `max_bytes` bytes of weights each
+    /// (`model-00001-of-00003.safetensors`) and `model.safetensors.index.json`, which names them; as one
+    /// `model.safetensors` if that is enough.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_sharded(
+        &self,
+        folder: &Path,
+        max_bytes: u64,
+        dtype: FloatDType,
+    ) -> Result<(), LanguageModelError> {
+        checkpoint::save_sharded(self, folder, max_bytes, dtype, &str::to_string)
     }
 }
 
-/// The bias of the logits, or `None` if it is zero. It is a buffer: training leaves it alone.
+/// The bias of the logits, or `None` if it is zero or not there. It is a buffer: training leaves it
+/// alone.
 fn logits_bias(
     file: &TensorFile,
     vocabulary: usize,
-    path: &Path,
     device: &Device,
 ) -> Result<Option<Param<Tensor<2>>>, WeightsError> {
-    let bias = file.tensor::<2>(LOGITS_BIAS, device)?;
-    let problem = |problem: String| WeightsError::Tensor {
-        path: path.to_path_buf(),
-        name: LOGITS_BIAS.to_string(),
-        problem,
-    };
-    if bias.dims() != [1, vocabulary] {
-        let found = bias.dims();
-        return Err(problem(format!("has shape {found:?}, the model needs [1, {vocabulary}]")));
+    let Some(shape) = file.shape(LOGITS_BIAS) else { return Ok(None) };
+    if shape != [1, vocabulary] {
+        let problem =
+            format!("{LOGITS_BIAS} has shape {shape:?}, the model needs [1, {vocabulary}]");
+        let path = file.path().to_path_buf();
+        return Err(WeightsError::Mismatch { path, problems: vec![problem] });
     }
-    let values = bias
-        .clone()
-        .try_into_vec_as::<f32>()
-        .map_err(|error| problem(format!("can't be read back from the device: {error}")))?;
-    let is_zero = values.iter().all(|&value| value == 0.0);
-    Ok((!is_zero).then(|| Param::from_tensor(bias).set_require_grad(false)))
+    let values = file.floats(LOGITS_BIAS)?;
+    if values.iter().all(|&value| value == 0.0) {
+        return Ok(None);
+    }
+    let bias = Tensor::from_data(TensorData::new(values, shape), device);
+    Ok(Some(Param::from_tensor(bias).set_require_grad(false)))
 }
 
 /// How a file names the tensors below `model`.
@@ -125,5 +129,9 @@ impl Names {
 
     fn is_tied(&self, name: &str) -> bool {
         self.tied.iter().any(|tied| tied == name)
+    }
+
+    fn is_unused(&self, name: &str) -> bool {
+        name.strip_prefix(self.prefix).is_some_and(|name| UNUSED.contains(&name))
     }
 }

@@ -1,12 +1,9 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{Bool, FloatDType, Tensor, activation};
-use latent_text_nn::{linear, merge_heads, split_heads};
+use burn::tensor::{Bool, Tensor};
+use latent_text_nn::{biased_attention, hiding_bias, linear, merge_heads, split_heads};
 
-use crate::bart::KeysValues;
-
-/// Far below any real logit, yet finite: a row with nothing to see stays free of NaN.
-const HIDDEN_LOGIT: f32 = -1e30;
+use crate::bart::{KeysValues, share_sources};
 
 /// Attention without scale and without biases of its projections.
 #[derive(Module, Debug)]
@@ -27,7 +24,8 @@ impl T5Attention {
         }
     }
 
-    /// `x` `[batch, queries, d_model]` looks at `seen`; `bias`, in f32 and broadcastable to
+    /// `x` `[batch, queries, d_model]` looks at `seen`, whose batch may be smaller by a factor: so many
+    /// rows of `x` after each other look at the same then. `bias`, in f32 and broadcastable to
     /// `[batch, heads, queries, keys]`, is added to the logits.
     pub(super) fn forward(
         &self,
@@ -35,24 +33,15 @@ impl T5Attention {
         seen: KeysValues,
         bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
+        let shape = x.dims();
+        let x = share_sources(x, seen.keys.dims()[0]);
         let queries = split_heads(linear(&self.q, x), self.heads);
-        let dtype = seen.values.dtype();
-        let mut logits = queries.matmul(seen.keys.swap_dims(2, 3)).cast(FloatDType::F32);
-        if let Some(bias) = bias {
-            logits = logits + bias;
-        }
-        let probabilities = activation::softmax(logits, 3).cast(dtype);
-        let x = self.dropout.forward(probabilities).matmul(seen.values);
-        linear(&self.o, merge_heads(x))
+        let x = biased_attention(queries, seen.keys, seen.values, bias, &self.dropout);
+        linear(&self.o, merge_heads(x)).reshape(shape)
     }
 }
 
 /// `bias` where `visible`, which is broadcast with it, and what hides a key elsewhere.
 pub(super) fn hide(bias: Tensor<4>, visible: Tensor<4, Bool>) -> Tensor<4> {
     bias + hiding_bias(visible)
-}
-
-/// 0 where `visible`, and what hides a key elsewhere; in f32.
-pub(super) fn hiding_bias(visible: Tensor<4, Bool>) -> Tensor<4> {
-    visible.bool_not().float().cast(FloatDType::F32) * HIDDEN_LOGIT
 }

@@ -2,11 +2,12 @@ use std::path::Path;
 
 use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::config::{CONFIG_FILE, GENERATION_FILE, GenerationTokens, dtype_name};
-use crate::files::{parse_json, read_text, write_json};
-use crate::{InvalidConfig, LanguageModelError};
+use crate::config::{
+    self, FolderConfig, MAX_LAYERS, MAX_SIZE, TokenIds, check_dropout, check_not_negative,
+    check_sizes,
+};
+use crate::{Activation, EosTokenIds, GenerationConfig, InvalidConfig, LanguageModelError};
 
 /// The shape of a T5 model (T5 1.0 and 1.1, FLAN-T5, mT5), as Hugging Face's `config.json` has it.
 ///
@@ -54,10 +55,10 @@ pub struct T5Config {
     /// writes it, together with a `tie_word_embeddings` that is always true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_decoder_outputs: Option<bool>,
-    /// Id that fills up short texts. Default 0.
-    pub pad_token_id: u32,
-    /// Id behind every text. Default 1.
-    pub eos_token_id: u32,
+    /// Id that fills up short texts, if there is one. Default 0.
+    pub pad_token_id: Option<u32>,
+    /// The ids that end a text. Default 1.
+    pub eos_token_id: EosTokenIds,
     /// Id that the decoder sees first. Default 0; `transformers` has no default of it for T5.
     pub decoder_start_token_id: u32,
     /// Id that every generated text begins with. Default none.
@@ -87,8 +88,8 @@ impl Default for T5Config {
             feed_forward_proj: T5FeedForward::Relu,
             tie_word_embeddings: true,
             scale_decoder_outputs: None,
-            pad_token_id: 0,
-            eos_token_id: 1,
+            pad_token_id: Some(0),
+            eos_token_id: EosTokenIds::from(1),
             decoder_start_token_id: 0,
             forced_bos_token_id: None,
             forced_eos_token_id: None,
@@ -128,26 +129,17 @@ pub enum T5FeedForward {
     GatedSilu,
 }
 
-/// What a feed-forward layer does to its inner values.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum FeedForwardActivation {
-    Relu,
-    Gelu,
-    GeluTanh,
-    Silu,
-}
-
 impl T5FeedForward {
     pub(super) fn is_gated(self) -> bool {
         matches!(self, Self::GatedRelu | Self::GatedGelu | Self::GatedSilu)
     }
 
-    pub(super) fn activation(self) -> FeedForwardActivation {
+    pub(super) fn activation(self) -> Activation {
         match self {
-            Self::Relu | Self::GatedRelu => FeedForwardActivation::Relu,
-            Self::Gelu => FeedForwardActivation::Gelu,
-            Self::GeluNew | Self::GatedGelu => FeedForwardActivation::GeluTanh,
-            Self::Silu | Self::GatedSilu => FeedForwardActivation::Silu,
+            Self::Relu | Self::GatedRelu => Activation::Relu,
+            Self::Gelu => Activation::Gelu,
+            Self::GeluNew | Self::GatedGelu => Activation::GeluNew,
+            Self::Silu | Self::GatedSilu => Activation::Silu,
         }
     }
 }
@@ -169,58 +161,28 @@ impl T5Config {
         }
     }
 
-    /// Reads `config.json` of a model folder. If there is a `generation_config.json` too, the start
-    /// token and the forced tokens are taken from there, as `transformers` does.
+    /// Reads `config.json` of a model folder. If there is a `generation_config.json` too, the ids that
+    /// begin and end texts are those that it has, and it alone has forced ones, as in `transformers`.
+    /// Other than there, an end token that it lacks is that of `config.json`, or the default.
     ///
     /// # Errors
     /// If a file is missing or damaged, or describes no T5 that this crate can build.
     pub fn from_folder(folder: &Path) -> Result<Self, LanguageModelError> {
-        let path = folder.join(CONFIG_FILE);
-        let text = read_text(
-            &path,
-            "a model folder has a config.json; it is written last, so the folder may be half-written",
-        )?;
-        let mut config = Self::from_entries(&path, parse_json(&path, &text)?)?;
-        let generation = folder.join(GENERATION_FILE);
-        if generation.exists() {
-            let text = read_text(&generation, "")?;
-            let tokens: GenerationTokens = parse_json(&generation, &text)?;
-            config.decoder_start_token_id =
-                tokens.decoder_start_token_id.unwrap_or(config.decoder_start_token_id);
-            config.forced_bos_token_id = tokens.forced_bos_token_id;
-            config.forced_eos_token_id = tokens.forced_eos_token_id;
-        }
-        config.validate().map_err(|source| LanguageModelError::Config { path, source })?;
-        Ok(config)
-    }
-
-    /// Lays the entries of the file `path` over the defaults of their family.
-    fn from_entries(path: &Path, entries: Map<String, Value>) -> Result<Self, LanguageModelError> {
-        let broken = |source| LanguageModelError::Json { path: path.to_path_buf(), source };
-        let family = match entries.get("model_type").and_then(Value::as_str) {
-            Some("t5") => T5Family::T5,
-            Some("mt5") => T5Family::Mt5,
-            other => {
-                let found = other.unwrap_or("absent");
-                let source = InvalidConfig::new("model_type", found, "be `t5` or `mt5`");
-                return Err(LanguageModelError::Config { path: path.to_path_buf(), source });
-            }
-        };
-        let mut all = serde_json::to_value(Self::of_family(family)).map_err(broken)?;
-        if let Value::Object(all) = &mut all {
-            all.extend(entries);
-        }
-        serde_json::from_value(all).map_err(broken)
+        config::read(folder)
     }
 
     /// Writes `config.json` and `generation_config.json` as `transformers` reads them; `dtype` is
-    /// that of the weights beside them.
+    /// that of the weights beside them, `generation` how the model's own texts are decoded.
     ///
     /// # Errors
     /// If a file can't be written.
-    pub fn to_folder(&self, folder: &Path, dtype: FloatDType) -> Result<(), LanguageModelError> {
-        write_json(&folder.join(GENERATION_FILE), &GenerationFile::of(self))?;
-        write_json(&folder.join(CONFIG_FILE), &ConfigFile::of(self, dtype))
+    pub fn to_folder(
+        &self,
+        folder: &Path,
+        dtype: FloatDType,
+        generation: &GenerationConfig,
+    ) -> Result<(), LanguageModelError> {
+        config::write(self, folder, dtype, generation)
     }
 
     /// Checks that a model of this configuration can be built.
@@ -228,10 +190,20 @@ impl T5Config {
     /// # Errors
     /// The first entry that is wrong.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        self.validate_sizes()?;
+        check_sizes([
+            ("vocab_size", self.vocab_size, MAX_SIZE),
+            ("d_model", self.d_model, MAX_SIZE),
+            ("d_kv", self.d_kv, MAX_SIZE),
+            ("d_ff", self.d_ff, MAX_SIZE),
+            ("num_layers", self.num_layers, MAX_LAYERS),
+            ("num_decoder_layers", self.decoder_layers(), MAX_LAYERS),
+            ("num_heads", self.num_heads, MAX_LAYERS),
+        ])?;
         self.validate_buckets()?;
-        self.validate_numbers()?;
-        self.validate_token_ids()
+        check_dropout("dropout_rate", self.dropout_rate)?;
+        check_not_negative("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        check_not_negative("initializer_factor", self.initializer_factor)?;
+        self.token_ids().check(self.vocab_size)
     }
 
     pub(super) fn decoder_layers(&self) -> usize {
@@ -245,25 +217,6 @@ impl T5Config {
             T5Family::Mt5 => false,
         };
         if scales { (self.d_model as f64).powf(-0.5) } else { 1.0 }
-    }
-
-    fn validate_sizes(&self) -> Result<(), InvalidConfig> {
-        const MAX_LAYERS: usize = 1 << 10;
-        const MAX_SIZE: usize = 1 << 24;
-        for (entry, size, max) in [
-            ("vocab_size", self.vocab_size, MAX_SIZE),
-            ("d_model", self.d_model, MAX_SIZE),
-            ("d_kv", self.d_kv, MAX_SIZE),
-            ("d_ff", self.d_ff, MAX_SIZE),
-            ("num_layers", self.num_layers, MAX_LAYERS),
-            ("num_decoder_layers", self.decoder_layers(), MAX_LAYERS),
-            ("num_heads", self.num_heads, MAX_LAYERS),
-        ] {
-            if !(1..=max).contains(&size) {
-                return Err(InvalidConfig::new(entry, size, format!("lie in 1..={max}")));
-            }
-        }
-        Ok(())
     }
 
     fn validate_buckets(&self) -> Result<(), InvalidConfig> {
@@ -287,84 +240,48 @@ impl T5Config {
         }
         Ok(())
     }
-
-    fn validate_numbers(&self) -> Result<(), InvalidConfig> {
-        if !(0.0..1.0).contains(&self.dropout_rate) {
-            return Err(InvalidConfig::new("dropout_rate", self.dropout_rate, "lie in [0, 1)"));
-        }
-        for (entry, number) in [
-            ("layer_norm_epsilon", self.layer_norm_epsilon),
-            ("initializer_factor", self.initializer_factor),
-        ] {
-            if !(number.is_finite() && number >= 0.0) {
-                return Err(InvalidConfig::new(entry, number, "be a number of 0 or more"));
-            }
-        }
-        Ok(())
-    }
-
-    fn validate_token_ids(&self) -> Result<(), InvalidConfig> {
-        for (entry, id) in [
-            ("pad_token_id", Some(self.pad_token_id)),
-            ("eos_token_id", Some(self.eos_token_id)),
-            ("decoder_start_token_id", Some(self.decoder_start_token_id)),
-            ("forced_bos_token_id", self.forced_bos_token_id),
-            ("forced_eos_token_id", self.forced_eos_token_id),
-        ] {
-            if let Some(id) = id
-                && id as usize >= self.vocab_size
-            {
-                let requirement = format!("be below vocab_size = {}", self.vocab_size);
-                return Err(InvalidConfig::new(entry, id, requirement));
-            }
-        }
-        Ok(())
-    }
 }
 
-#[derive(Serialize)]
-struct ConfigFile<'a> {
-    architectures: [&'static str; 1],
-    is_encoder_decoder: bool,
-    dtype: &'static str,
-    #[serde(flatten)]
-    config: &'a T5Config,
-}
+impl FolderConfig for T5Config {
+    const MODEL_TYPES: &'static str = "`t5` or `mt5`";
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("hidden_size", "d_model"),
+        ("head_dim", "d_kv"),
+        ("num_hidden_layers", "num_layers"),
+        ("num_attention_heads", "num_heads"),
+    ];
 
-impl<'a> ConfigFile<'a> {
-    fn of(config: &'a T5Config, dtype: FloatDType) -> Self {
-        let architecture = match config.model_type {
+    fn defaults(model_type: &str) -> Option<Self> {
+        match model_type {
+            "t5" => Some(Self::of_family(T5Family::T5)),
+            "mt5" => Some(Self::of_family(T5Family::Mt5)),
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), InvalidConfig> {
+        self.validate()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn token_ids(&self) -> TokenIds {
+        TokenIds {
+            bos_token_id: None,
+            eos_token_id: Some(self.eos_token_id.clone()),
+            pad_token_id: self.pad_token_id,
+            decoder_start_token_id: Some(self.decoder_start_token_id),
+            forced_bos_token_id: self.forced_bos_token_id,
+            forced_eos_token_id: self.forced_eos_token_id,
+        }
+    }
+
+    fn architecture(&self) -> &'static str {
+        match self.model_type {
             T5Family::T5 => "T5ForConditionalGeneration",
             T5Family::Mt5 => "MT5ForConditionalGeneration",
-        };
-        Self {
-            architectures: [architecture],
-            is_encoder_decoder: true,
-            dtype: dtype_name(dtype),
-            config,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct GenerationFile {
-    eos_token_id: u32,
-    pad_token_id: u32,
-    decoder_start_token_id: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forced_bos_token_id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forced_eos_token_id: Option<u32>,
-}
-
-impl GenerationFile {
-    fn of(config: &T5Config) -> Self {
-        Self {
-            eos_token_id: config.eos_token_id,
-            pad_token_id: config.pad_token_id,
-            decoder_start_token_id: config.decoder_start_token_id,
-            forced_bos_token_id: config.forced_bos_token_id,
-            forced_eos_token_id: config.forced_eos_token_id,
         }
     }
 }

@@ -45,7 +45,7 @@ impl T5Config {
             logit_scale: self.logit_scale(),
             text_ends: TextEnds {
                 start: self.decoder_start_token_id,
-                eos: self.eos_token_id,
+                eos: self.eos_token_id.iter().collect(),
                 forced_bos: self.forced_bos_token_id,
                 forced_eos: self.forced_eos_token_id,
             },

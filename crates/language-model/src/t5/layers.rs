@@ -1,10 +1,10 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{FloatDType, Tensor, activation};
+use burn::tensor::{FloatDType, Tensor};
 use latent_text_nn::linear;
 
 use super::attention::T5Attention;
-use super::config::FeedForwardActivation;
+use crate::Activation;
 use crate::bart::KeysValues;
 
 /// Division by the root mean square, without mean and offset, in f32 (Zhang and Sennrich, 2019).
@@ -114,7 +114,7 @@ pub(super) struct FeedForward {
     pub(super) wo: Linear,
     pub(super) dropout: Dropout,
     #[module(skip)]
-    pub(super) activation: FeedForwardActivation,
+    pub(super) activation: Activation,
 }
 
 impl FeedForward {
@@ -125,23 +125,4 @@ impl FeedForward {
         }
         linear(&self.wo, self.dropout.forward(hidden))
     }
-}
-
-impl FeedForwardActivation {
-    fn apply(self, x: Tensor<3>) -> Tensor<3> {
-        match self {
-            Self::Relu => activation::relu(x),
-            Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => gelu_tanh(x),
-            Self::Silu => activation::silu(x),
-        }
-    }
-}
-
-/// GELU by the hyperbolic tangent; the cube as products, which GPUs compute for negative numbers too.
-fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    let root = std::f64::consts::FRAC_2_PI.sqrt();
-    let cubed = x.clone() * x.clone() * x.clone();
-    let inner = (x.clone() + cubed * 0.044715) * root;
-    x * (inner.tanh() + 1.0) * 0.5
 }

@@ -36,7 +36,8 @@ impl RelativePositionBias {
             .collect();
         let buckets: Tensor<1, Int> =
             Tensor::from_data(TensorData::new(buckets, [count * keys]), &table.device());
-        table.select(0, buckets).reshape([1, count, keys, heads]).permute([0, 3, 1, 2])
+        // Heads first, so that the result lies in memory as the logits do.
+        table.transpose().select(1, buckets).reshape([1, heads, count, keys])
     }
 }
 

@@ -4,9 +4,7 @@ use burn::tensor::{Device, FloatDType};
 use latent_text_nn::weights::{self, TensorFile, WeightsError};
 
 use super::T5;
-use crate::bart::{WEIGHTS_FILE, open_weights};
-use crate::files::create_folder;
-use crate::{LanguageModelError, T5Config};
+use crate::{LanguageModelError, T5Config, checkpoint};
 
 /// The one embedding table goes by any of these names in a file, and by `HEAD` if the output layer
 /// shares it.
@@ -18,15 +16,15 @@ const HEAD: &str = "lm_head.weight";
 const UNUSED: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
 
 impl T5 {
-    /// Loads the weights of a model folder, `model.safetensors` (f32, f16 or bf16; the parameters
-    /// become f32): a checkpoint of Hugging Face's `T5ForConditionalGeneration`, or of the same for
-    /// mT5.
+    /// Loads the weights of a model folder (f32, f16 or bf16; the parameters become f32): a checkpoint
+    /// of Hugging Face's `T5ForConditionalGeneration`, or of the same for mT5. It may be in any of the
+    /// files that [`Bart::load`](crate::Bart::load) reads.
     ///
-    /// The output layer has weights of its own if the file has an `lm_head.weight` of other values
-    /// than the token embedding; else the two are tied, whatever the configuration says.
+    /// The output layer has weights of its own if there is an `lm_head.weight` of other values than
+    /// the token embedding; else the two are tied, whatever the configuration says.
     ///
     /// # Errors
-    /// If the configuration has a fault, or the file is missing, damaged, or of another shape, or has
+    /// If the configuration has a fault, or a file is missing, damaged, or of another shape, or has
     /// several embedding tables of different values.
     pub fn load(
         folder: &Path,
@@ -34,29 +32,43 @@ impl T5 {
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let (path, file) = open_weights(folder)?;
-        let tables = Tables::of(&file, &path, device)?;
+        let file = checkpoint::open(folder)?;
+        let tables = Tables::of(&file)?;
         let model = weights::load_with(
             config.init_with_head(tables.own_head, device),
             &file,
             &|parameter| match parameter {
-                "shared.weight" => tables.name.clone(),
+                "shared.weight" => tables.name.to_string(),
                 other => in_file(other, config.feed_forward_proj.is_gated()),
             },
-            &|name| name == UNUSED || tables.copies.iter().any(|copy| copy == name),
+            &|name| name == UNUSED || tables.is_copy(name),
         )?;
         Ok(model)
     }
 
-    /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16).
+    /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16), and
+    /// removes what [`save_sharded`](Self::save_sharded) wrote into the same folder before.
     ///
     /// # Errors
     /// If the file can't be written or a weight does not fit into `dtype`.
     pub fn save(&self, folder: &Path, dtype: FloatDType) -> Result<(), LanguageModelError> {
-        create_folder(folder)?;
+        checkpoint::save(self, folder, dtype, &|parameter| in_file(parameter, self.gated))
+    }
+
+    /// As [`save`](Self::save), in files of at most `max_bytes` bytes of weights each
+    /// (`model-00001-of-00003.safetensors`) and `model.safetensors.index.json`, which names them; as one
+    /// `model.safetensors` if that is enough.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_sharded(
+        &self,
+        folder: &Path,
+        max_bytes: u64,
+        dtype: FloatDType,
+    ) -> Result<(), LanguageModelError> {
         let name_of = |parameter: &str| in_file(parameter, self.gated);
-        weights::save(self, &folder.join(WEIGHTS_FILE), dtype, &name_of)?;
-        Ok(())
+        checkpoint::save_sharded(self, folder, max_bytes, dtype, &name_of)
     }
 }
 
@@ -78,49 +90,23 @@ fn in_file(parameter: &str, gated: bool) -> String {
 /// Where a file has the token embedding and the output layer.
 struct Tables {
     /// The name of the token embedding.
-    name: String,
-    /// Names under which the same table is there again.
-    copies: Vec<String>,
+    name: &'static str,
     own_head: bool,
 }
 
 impl Tables {
-    fn of(file: &TensorFile, path: &Path, device: &Device) -> Result<Self, WeightsError> {
-        let mut found = TABLE.into_iter().filter(|name| file.shape(name).is_some());
-        let has_head = file.shape(HEAD).is_some();
-        let Some(name) = found.next() else {
-            let name = if has_head { HEAD } else { TABLE[0] };
-            return Ok(Self { name: name.to_string(), copies: Vec::new(), own_head: false });
+    fn of(file: &TensorFile) -> Result<Self, WeightsError> {
+        let has = |name: &str| file.shape(name).is_some();
+        let Some(name) = TABLE.into_iter().find(|name| has(name)) else {
+            let name = if has(HEAD) { HEAD } else { TABLE[0] };
+            return Ok(Self { name, own_head: false });
         };
-        let mut copies = Vec::new();
-        for other in found {
-            if !are_equal(file, name, other, device)? {
-                let problem = format!("{other} must be the same as {name}, but has other values");
-                let path = path.to_path_buf();
-                return Err(WeightsError::Mismatch { path, problems: vec![problem] });
-            }
-            copies.push(other.to_string());
-        }
-        let own_head = has_head && !are_equal(file, name, HEAD, device)?;
-        if has_head && !own_head {
-            copies.push(HEAD.to_string());
-        }
-        Ok(Self { name: name.to_string(), copies, own_head })
+        checkpoint::check_ties(file, name, TABLE)?;
+        Ok(Self { name, own_head: has(HEAD) && !file.are_equal(name, HEAD)? })
     }
-}
 
-fn are_equal(
-    file: &TensorFile,
-    name: &str,
-    other: &str,
-    device: &Device,
-) -> Result<bool, WeightsError> {
-    if file.shape(name) != file.shape(other) {
-        return Ok(false);
+    /// Whether the table is there again under `name`.
+    fn is_copy(&self, name: &str) -> bool {
+        TABLE.contains(&name) || (name == HEAD && !self.own_head)
     }
-    let same = file.tensor::<2>(name, device)?.equal(file.tensor::<2>(other, device)?);
-    same.all().try_into_scalar::<bool>().map_err(|error| WeightsError::Device {
-        name: other.to_string(),
-        problem: error.to_string(),
-    })
 }

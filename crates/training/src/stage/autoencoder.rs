@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use latent_text_autoencoder::Perceiver;
 use latent_text_language_model::{
-    Bart, GenerationConfig, LanguageModel, TokenBatch, cross_entropy, shift_right,
+    EncoderDecoder, GenerationConfig, LanguageModel, TokenBatch, cross_entropy, shift_right,
 };
 use latent_text_nn::cast_module;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,9 @@ pub struct AutoencoderObjective {
 /// (LD4LG, section 3.1).
 pub struct AutoencoderStage {
     /// The frozen model, on the plain device, in the dtype of the passes.
-    encoder: Bart,
+    encoder: EncoderDecoder,
     /// The same model on the autodiff device, where gradients pass through it but not into it.
-    decoder: Bart,
+    decoder: EncoderDecoder,
     language_model: Arc<LanguageModel>,
     objective: AutoencoderObjective,
     train: Arc<Vec<Vec<u32>>>,
@@ -92,7 +92,7 @@ impl AutoencoderStage {
     fn reconstruction_loss(
         &self,
         perceiver: &Perceiver,
-        decoder: &Bart,
+        decoder: &EncoderDecoder,
         tokens: TokenBatch,
         device: &Device,
         noise: f64,
@@ -110,7 +110,7 @@ impl AutoencoderStage {
             latents = latents + drawn;
         }
         let states = perceiver.reconstruct(latents);
-        let start = self.language_model.config.decoder_start_token_id;
+        let start = self.language_model.config.decoder_start_token_id();
         let logits = decoder.decode(shift_right(labels.clone(), start), states, None);
         cross_entropy(logits, labels, mask)
     }
@@ -179,7 +179,7 @@ impl AutoencoderStage {
         let mut exact = 0;
         let mut shown = Vec::new();
         for (row, decoded) in rows.iter().zip(decoded) {
-            let (original, decoded) = (tokenizer.decode(row)?, tokenizer.decode(&decoded)?);
+            let (original, decoded) = (tokenizer.decode(row)?, tokenizer.decode(&decoded.ids)?);
             if original == decoded {
                 exact += 1;
             } else if shown.len() < samples {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData};
 use latent_text_conditioning::ClassLabels;
-use latent_text_denoiser::{Denoiser, SelfCondition};
+use latent_text_denoiser::{Conditions, Denoiser, SelfCondition};
 use latent_text_diffusion::{LossKind, NoiseSchedule, Prediction, add_noise, loss, rescale_norm};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -111,12 +111,12 @@ impl Stage for DiffusionStage {
         let noisy = self.noisy(&self.train, &batch);
         let estimate = self.estimate(&model.valid(), &noisy);
         let device = self.device.clone().autodiff();
-        let output = model.forward(
-            noisy.z.autodiff(),
-            noisy.alpha.autodiff(),
-            estimate.map(|estimate| estimate.on_autodiff(&device)),
-            noisy.classes.map(|classes| classes.autodiff()),
-        );
+        let conditions = Conditions {
+            self_cond: estimate.map(|estimate| estimate.on_autodiff(&device)),
+            classes: noisy.classes.map(|classes| classes.autodiff()),
+            ..Conditions::default()
+        };
+        let output = model.forward(noisy.z.autodiff(), noisy.alpha.autodiff(), conditions);
         loss(self.objective.loss, output, noisy.target.autodiff())
     }
 
@@ -126,12 +126,12 @@ impl Stage for DiffusionStage {
         for index in 0..VALIDATION_BATCHES {
             let noisy = self.noisy(&self.validation, &make(index));
             let estimate = self.estimate(model, &noisy);
-            let output = model.forward(
-                noisy.z,
-                noisy.alpha,
-                estimate.map(Estimate::on_plain),
-                noisy.classes,
-            );
+            let conditions = Conditions {
+                self_cond: estimate.map(Estimate::on_plain),
+                classes: noisy.classes,
+                ..Conditions::default()
+            };
+            let output = model.forward(noisy.z, noisy.alpha, conditions);
             losses.push(loss(self.objective.loss, output, noisy.target));
         }
         let texts = if samples > 0 { (self.decode_samples)(model, samples)? } else { Vec::new() };
@@ -225,7 +225,8 @@ impl DiffusionStage {
         let z = noisy.z.clone().slice(0..given);
         let alpha = noisy.alpha.clone().slice(0..given);
         let classes = noisy.classes.clone().map(|classes| classes.slice(0..given));
-        let output = model.forward(z.clone(), alpha.clone(), None, classes);
+        let conditions = Conditions { classes, ..Conditions::default() };
+        let output = model.forward(z.clone(), alpha.clone(), conditions);
         let mut x0 = self.prediction.to_x0(z, alpha, output);
         if self.rescale_estimate {
             x0 = rescale_norm(x0);
@@ -344,8 +345,10 @@ mod tests {
         let alpha = Tensor::<1>::from_floats(alpha.as_slice(), device);
         let classes = batch.classes.expect("classes");
         let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [ROWS]), device);
-        let forward = |condition: Option<SelfCondition>| {
-            model.forward(tensor(z.clone()), alpha.clone(), condition, Some(classes.clone()))
+        let forward = |self_cond: Option<SelfCondition>| {
+            let classes = Some(classes.clone());
+            let conditions = Conditions { self_cond, classes, ..Conditions::default() };
+            model.forward(tensor(z.clone()), alpha.clone(), conditions)
         };
         let plain = values(forward(None));
         // Of v, the estimate is sqrt(alpha) z - sqrt(1 - alpha) v; brought to norm sqrt(dim).

@@ -209,7 +209,7 @@ impl LanguageModelStage {
             .zip(restored)
             .map(|(text, restored)| {
                 let original = self.tokenizer.decode(&text.sentences.concat())?;
-                Ok(format!("{original} -> {}", self.tokenizer.decode(&restored)?))
+                Ok(format!("{original} -> {}", self.tokenizer.decode(&restored.ids)?))
             })
             .collect()
     }
