@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use burn::tensor::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use latent_text::denoiser::{Denoiser, DenoiserConfig, SelfCondition};
+use latent_text::denoiser::{Conditions, Denoiser, DenoiserConfig, SelfCondition};
 use latent_text::diffusion::{
     NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind, SamplerPlan,
 };
@@ -72,8 +72,9 @@ fn denoiser_forward(criterion: &mut Criterion) {
         let alpha = Tensor::full([batch], 0.5, &device);
         group.bench_function(BenchmarkId::from_parameter(batch), |bencher| {
             bencher.iter(|| {
-                let self_cond = SelfCondition { estimate: z.clone(), present: None };
-                finish(denoiser.forward(z.clone(), alpha.clone(), Some(self_cond), None));
+                let self_cond = Some(SelfCondition { estimate: z.clone(), present: None });
+                let conditions = Conditions { self_cond, ..Conditions::default() };
+                finish(denoiser.forward(z.clone(), alpha.clone(), conditions));
             });
         });
     }

@@ -5,6 +5,7 @@
 
 mod documents;
 mod generate;
+mod language_model;
 mod reconstruct;
 mod samplers;
 mod shipped;

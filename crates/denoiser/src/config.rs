@@ -1,10 +1,10 @@
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::reference::{LATENT_NAMES, reference_name};
+use crate::settings::{check_shape, check_sizes, refuse};
+use crate::transformer::TransformerShape;
 use crate::{Denoiser, DenoiserError};
-
-/// Far beyond any sensible size, but small enough that products of sizes do not overflow.
-const LARGEST_SIZE: usize = 1 << 16;
 
 /// Settings of a [`Denoiser`]. The defaults are those of LD4LG for ROCStories.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct DenoiserConfig {
     /// Width of one latent vector. Default 64.
     pub latent_dim: usize,
     /// The most latent vectors of one text, which is the length of the position table. Default 64,
-    /// of which LD4LG uses 32.
+    /// of which LD4LG uses 32 (for WMT it has 128).
     pub max_latents: usize,
     /// Width of the transformer, a multiple of `head_dim`. Default 768.
     pub dim: usize,
@@ -35,6 +35,10 @@ pub struct DenoiserConfig {
     /// Number of classes `C` of a class-conditional denoiser, which also knows a null class of
     /// index `C`; none for an unconditional one. Default none.
     pub classes: Option<usize>,
+    /// Width of the source encoder's states, which every layer of a sequence-to-sequence denoiser
+    /// attends to; none for a denoiser without cross-attention. Default none. Encoders of base size
+    /// have 768, of large size 1024, mT5-XL has 2048.
+    pub source_dim: Option<usize>,
 }
 
 impl Default for DenoiserConfig {
@@ -51,6 +55,7 @@ impl Default for DenoiserConfig {
             skips: SkipRule::Symmetric,
             dropout: 0.1,
             classes: None,
+            source_dim: None,
         }
     }
 }
@@ -74,10 +79,10 @@ pub enum SkipRule {
 impl DenoiserConfig {
     /// A denoiser with fresh parameters on `device`.
     ///
-    /// Linear layers start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), tables from N(0, 1), the
-    /// stand-in for a missing estimate from N(0, 0.02). The output projection and all scales and
-    /// shifts start from zero, so that a fresh denoiser returns zeros. Parameters are drawn from
-    /// the device's generator when they are first used.
+    /// Linear layers start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), tables and the null source from
+    /// N(0, 1), the stand-in for a missing estimate from N(0, 0.02). The output projection and all
+    /// scales and shifts start from zero, so that a fresh denoiser returns zeros. Parameters are
+    /// drawn from the device's generator when they are first used.
     ///
     /// # Panics
     /// If [`validate`](Self::validate) refuses the settings.
@@ -93,46 +98,53 @@ impl DenoiserConfig {
     /// # Errors
     /// [`DenoiserError::Setting`] names the first setting that can't be used.
     pub fn validate(&self) -> Result<(), DenoiserError> {
-        for (setting, value) in [
+        check_sizes(&[
             ("latent_dim", self.latent_dim),
             ("max_latents", self.max_latents),
-            ("dim", self.dim),
-            ("depth", self.depth),
-            ("head_dim", self.head_dim),
-            ("ff_mult", self.ff_mult),
-            ("time_dim_mult", self.time_dim_mult),
             ("classes", self.classes.unwrap_or(1)),
-        ] {
-            if !(1..=LARGEST_SIZE).contains(&value) {
-                return refuse(setting, value, format!("it must lie in 1..={LARGEST_SIZE}"));
-            }
-        }
-        if !self.dim.is_multiple_of(self.head_dim) {
-            let problem = format!("it must be a multiple of `head_dim` = {}", self.head_dim);
-            return refuse("dim", self.dim, problem);
-        }
-        if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return refuse("dim", self.dim, "it must be even and at least 4");
-        }
+            ("source_dim", self.source_dim.unwrap_or(1)),
+        ])?;
+        check_shape(&self.transformer(), self.time_dim_mult)?;
         if self.dense_connections > self.depth / 2 {
             let problem = format!("it must be at most half of `depth` = {}", self.depth);
             return refuse("dense_connections", self.dense_connections, problem);
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return refuse("dropout", self.dropout, "it must be at least 0 and below 1");
-        }
         Ok(())
     }
 
-    pub(crate) fn time_dim(&self) -> usize {
-        self.dim * self.time_dim_mult
+    /// The name that LD4LG's published code (v2) gives to the parameter at `path` of this denoiser.
+    ///
+    /// The code numbers the sub-layers of all layers in one row, so names depend on whether there is
+    /// cross-attention. A path that no denoiser has is returned as it is.
+    ///
+    /// ```
+    /// # use latent_text_denoiser::DenoiserConfig;
+    /// let path = "transformer.layers.2.attention.query.weight";
+    /// let plain = DenoiserConfig::default();
+    /// assert_eq!(plain.reference_name(path), "encoder.layers.4.1.to_q.weight");
+    /// let with_source = DenoiserConfig { source_dim: Some(768), ..plain };
+    /// assert_eq!(with_source.reference_name(path), "encoder.layers.6.1.to_q.weight");
+    /// ```
+    pub fn reference_name(&self, path: &str) -> String {
+        reference_name(path, self.source_dim.is_some(), &LATENT_NAMES)
     }
-}
 
-fn refuse(
-    setting: &'static str,
-    value: impl ToString,
-    problem: impl Into<String>,
-) -> Result<(), DenoiserError> {
-    Err(DenoiserError::Setting { setting, value: value.to_string(), problem: problem.into() })
+    pub(crate) fn time_dim(&self) -> usize {
+        self.dim.saturating_mul(self.time_dim_mult)
+    }
+
+    pub(crate) fn transformer(&self) -> TransformerShape {
+        TransformerShape {
+            dim: self.dim,
+            depth: self.depth,
+            head_dim: self.head_dim,
+            ff_mult: self.ff_mult,
+            time_dim: self.time_dim(),
+            dropout: self.dropout,
+            dense_connections: self.dense_connections,
+            skips: self.skips,
+            cross_attention: self.source_dim.is_some(),
+            relative_positions: None,
+        }
+    }
 }

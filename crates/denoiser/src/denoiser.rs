@@ -2,24 +2,31 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
-use burn::tensor::{Bool, Device, Int, Tensor};
-use latent_text_nn::{layer_norm, linear};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 
-use crate::DenoiserConfig;
 use crate::class_embedding::ClassEmbedding;
+use crate::context::Context;
+use crate::source_reader::SourceReader;
+use crate::stream::{enter, leave};
 use crate::time_embedding::TimeEmbedding;
 use crate::transformer::Transformer;
+use crate::{Conditions, DenoiserConfig, SelfCondition, Source, SourceContext};
+
+/// The sinusoid was made for integer times up to about a thousand.
+const ALPHA_TO_TIME: f64 = 1000.0;
 
 /// The network that looks at noisy latents and predicts what the diffusion asks of it: v, x0 or eps.
 ///
 /// A pre-norm transformer over the latent vectors of a text. It is told the noise level as `alpha`,
 /// the share of the signal in the variance (`z = sqrt(alpha) x0 + sqrt(1 - alpha) eps`), never the
-/// time, and its own previous estimate of x0 (self-conditioning). See Lovelace et al., "Latent
-/// Diffusion for Language Generation" (LD4LG), section 4 and appendix.
+/// time, and its own previous estimate of x0 (self-conditioning); with classes also a class, and
+/// with sources it attends to the states of a source encoder in every layer. See Lovelace et al.,
+/// "Latent Diffusion for Language Generation" (LD4LG), section 4 and appendix.
 #[derive(Module, Debug)]
 pub struct Denoiser {
     time: TimeEmbedding,
     class_embedding: Option<ClassEmbedding>,
+    source: Option<SourceReader>,
     /// Takes the place of the estimate where there is none, `[1, latent_dim]`.
     initial_estimate: Param<Tensor<2>>,
     input_projection: Linear,
@@ -30,16 +37,6 @@ pub struct Denoiser {
     output_projection: Linear,
 }
 
-/// A previous estimate of the clean latents, which the denoiser refines.
-#[derive(Clone, Debug)]
-pub struct SelfCondition {
-    /// The estimate of x0, `[batch, latents, latent_dim]`.
-    pub estimate: Tensor<3>,
-    /// Which samples have an estimate, `[batch]`; the others get the learned stand-in. None means
-    /// that all have one.
-    pub present: Option<Tensor<1, Bool>>,
-}
-
 impl Denoiser {
     pub(crate) fn new(config: &DenoiserConfig, device: &Device) -> Self {
         let (dim, time_dim, latent_dim) = (config.dim, config.time_dim(), config.latent_dim);
@@ -48,12 +45,13 @@ impl Denoiser {
             class_embedding: config
                 .classes
                 .map(|classes| ClassEmbedding::new(classes, dim, time_dim, device)),
+            source: config.source_dim.map(|width| SourceReader::new(width, dim, device)),
             initial_estimate: Initializer::Normal { mean: 0.0, std: 0.02 }
                 .init([1, latent_dim], device),
             input_projection: LinearConfig::new(2 * latent_dim, dim).init(device),
             positions: EmbeddingConfig::new(config.max_latents, dim).init(device),
             time_projection: LinearConfig::new(time_dim, dim).init(device),
-            transformer: Transformer::new(config, device),
+            transformer: Transformer::new(&config.transformer(), device),
             output_norm: LayerNormConfig::new(dim).init(device),
             output_projection: LinearConfig::new(dim, latent_dim)
                 .with_initializer(Initializer::Zeros)
@@ -70,57 +68,56 @@ impl Denoiser {
     /// # Shapes
     /// - `z`: the noisy latents, `[batch, latents, latent_dim]`
     /// - `alpha`: the share of the signal in the variance, in (0, 1), `[batch]`
-    /// - `self_cond`: the previous estimate; none before the first one
-    /// - `classes`: class indices, `[batch]`, where index `C` is the null class. None stands for
-    ///   the null class everywhere
     /// - returns `[batch, latents, latent_dim]`
     ///
     /// # Panics
-    /// If there are more latents than `max_latents`, if a shape is not as above, or if an
-    /// unconditional denoiser is given classes.
-    pub fn forward(
-        &self,
-        z: Tensor<3>,
-        alpha: Tensor<1>,
-        self_cond: Option<SelfCondition>,
-        classes: Option<Tensor<1, Int>>,
-    ) -> Tensor<3> {
+    /// If there are more latents than `max_latents`, if a shape is not as it should be, or if the
+    /// denoiser is given classes or sources that its configuration has not.
+    pub fn forward(&self, z: Tensor<3>, alpha: Tensor<1>, conditions: Conditions) -> Tensor<3> {
+        let Conditions { self_cond, classes, source, mask } = conditions;
         let dtype = z.dtype();
         let time = gelu(self.embed_condition(alpha, classes));
-        let h = self.embed_latents(z, self_cond, time.clone());
-        let h = self.transformer.forward(h, time);
-        linear(&self.output_projection, layer_norm(&self.output_norm, h)).cast(dtype)
+        let estimate = self.estimate(self_cond, z.dims());
+        let inputs = Tensor::cat(vec![z.cast(estimate.dtype()), estimate], 2);
+        let (projection, positions) = (&self.input_projection, &self.positions);
+        let h = enter(inputs, projection, positions, time.clone(), &self.time_projection);
+        let context = self.context(source);
+        let h = self.transformer.forward(h, time, mask, context.as_ref());
+        leave(h, &self.output_norm, &self.output_projection).cast(dtype)
+    }
+
+    /// What all layers need of sources, for [`Conditions::source`]. In a sampling run this is done
+    /// once, in training in every step.
+    ///
+    /// # Panics
+    /// If this denoiser has no cross-attention, or if a shape is not as [`Source`] has it.
+    pub fn read_source(&self, source: Source) -> SourceContext {
+        let Some(reader) = &self.source else {
+            panic!("a denoiser without cross-attention was given sources")
+        };
+        let (context, mask) = reader.forward(source);
+        SourceContext(self.transformer.read(context, mask))
+    }
+
+    fn context(&self, source: Option<SourceContext>) -> Option<Context> {
+        let Some(reader) = &self.source else {
+            assert!(source.is_none(), "a denoiser without cross-attention was given sources");
+            return None;
+        };
+        Some(match source {
+            Some(SourceContext(context)) => context,
+            None => self.transformer.read(reader.null(), None),
+        })
     }
 
     /// Noise level and class, `[batch, time_dim]`.
     fn embed_condition(&self, alpha: Tensor<1>, classes: Option<Tensor<1, Int>>) -> Tensor<2> {
-        let time = self.time.forward(alpha);
+        let time = self.time.forward(alpha.cast(FloatDType::F32) * ALPHA_TO_TIME);
         let Some(embedding) = &self.class_embedding else {
             assert!(classes.is_none(), "an unconditional denoiser was given classes");
             return time;
         };
-        time + match classes {
-            Some(classes) => embedding.forward(classes),
-            None => embedding.null_class(),
-        }
-    }
-
-    /// The transformer's input, `[batch, latents, dim]`.
-    fn embed_latents(
-        &self,
-        z: Tensor<3>,
-        self_cond: Option<SelfCondition>,
-        time: Tensor<2>,
-    ) -> Tensor<3> {
-        let [_, latents, _] = z.dims();
-        let [_, dim] = self.positions.weight.dims();
-        let estimate = self.estimate(self_cond, z.dims());
-        let z = z.cast(estimate.dtype());
-        let h = linear(&self.input_projection, Tensor::cat(vec![z, estimate], 2));
-        let positions = self.positions.weight.val().slice_dim(0, 0..latents);
-        let positions = positions * (dim as f64).powf(-0.5);
-        let time = linear(&self.time_projection, time);
-        h + positions.unsqueeze_dim(0) + time.unsqueeze_dim(1)
+        time + embedding.forward(classes)
     }
 
     /// The estimate where there is one and the learned stand-in elsewhere, in the parameters' dtype.
@@ -159,8 +156,8 @@ mod tests {
         let alpha = || Tensor::<1>::from_data([0.2, 0.9], &device);
 
         let classes = Tensor::from_data([2, 0], &device);
-        let added =
-            denoiser.embed_condition(alpha(), Some(classes)) - denoiser.time.forward(alpha());
+        let added = denoiser.embed_condition(alpha(), Some(classes))
+            - denoiser.time.forward(alpha() * ALPHA_TO_TIME);
         let rows = embedding.table.weight.val();
         let rows = Tensor::cat(vec![rows.clone().slice(2..3), rows.slice(0..1)], 0);
         let expected = embedding.projection.forward(rows);

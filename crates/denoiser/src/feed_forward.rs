@@ -5,7 +5,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 use latent_text_nn::{layer_norm, linear};
 
-use crate::DenoiserConfig;
+use crate::transformer::TransformerShape;
 
 /// The feed-forward branch of a layer: gated GELU between two layer norms, then a scale and a
 /// shift that depend on noise level and class.
@@ -20,15 +20,15 @@ pub(crate) struct FeedForward {
 }
 
 impl FeedForward {
-    pub(crate) fn new(config: &DenoiserConfig, device: &Device) -> Self {
-        let (dim, inner) = (config.dim, config.dim * config.ff_mult);
+    pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {
+        let (dim, inner) = (shape.dim, shape.dim * shape.ff_mult);
         Self {
             norm: LayerNormConfig::new(dim).init(device),
             value_and_gate: LinearConfig::new(dim, 2 * inner).init(device),
-            dropout: DropoutConfig::new(config.dropout).init(),
+            dropout: DropoutConfig::new(shape.dropout).init(),
             output: LinearConfig::new(inner, dim).init(device),
             output_norm: LayerNormConfig::new(dim).init(device),
-            scale_and_shift: LinearConfig::new(config.time_dim(), 2 * dim)
+            scale_and_shift: LinearConfig::new(shape.time_dim, 2 * dim)
                 .with_initializer(Initializer::Zeros)
                 .init(device),
         }

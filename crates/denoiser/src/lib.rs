@@ -2,15 +2,26 @@
 
 mod attention;
 mod class_embedding;
+mod conditions;
 mod config;
+mod context;
 mod denoiser;
+mod encoder_space_config;
+mod encoder_space_denoiser;
 mod error;
 mod feed_forward;
+mod masking;
 mod reference;
+mod relative_positions;
+mod settings;
+mod source_reader;
+mod stream;
 mod time_embedding;
 mod transformer;
 
+pub use conditions::{Conditions, SelfCondition, Source, SourceContext};
 pub use config::{DenoiserConfig, SkipRule};
-pub use denoiser::{Denoiser, SelfCondition};
+pub use denoiser::Denoiser;
+pub use encoder_space_config::EncoderSpaceDenoiserConfig;
+pub use encoder_space_denoiser::EncoderSpaceDenoiser;
 pub use error::DenoiserError;
-pub use reference::reference_name;

@@ -1,16 +1,39 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use latent_text_nn::linear;
 
-use crate::attention::SelfAttention;
+use crate::SkipRule;
+use crate::attention::{Attention, KeysValues};
+use crate::context::Context;
 use crate::feed_forward::FeedForward;
-use crate::{DenoiserConfig, SkipRule};
+use crate::masking::mask_bias;
+use crate::relative_positions::{Buckets, RelativePositions};
 
-/// Transformer layers with long skips from the first to the last ones.
+/// The settings of a transformer.
+#[derive(Clone, Debug)]
+pub(crate) struct TransformerShape {
+    pub(crate) dim: usize,
+    pub(crate) depth: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) ff_mult: usize,
+    /// Width of the activated condition.
+    pub(crate) time_dim: usize,
+    pub(crate) dropout: f64,
+    pub(crate) dense_connections: usize,
+    pub(crate) skips: SkipRule,
+    /// Whether every layer attends to a context.
+    pub(crate) cross_attention: bool,
+    /// Whether self-attention knows relative positions, and which it tells apart.
+    pub(crate) relative_positions: Option<Buckets>,
+}
+
+/// Transformer layers, with long skips from the first to the last ones where there are dense
+/// connections.
 #[derive(Module, Debug)]
 pub(crate) struct Transformer {
     layers: Vec<Layer>,
+    relative_positions: Option<RelativePositions>,
     /// Joins stream and skip, `[2 * dim] -> [dim]`, one for each of the last layers.
     dense_connections: Vec<Linear>,
     #[module(skip)]
@@ -19,7 +42,8 @@ pub(crate) struct Transformer {
 
 #[derive(Module, Debug)]
 struct Layer {
-    attention: SelfAttention,
+    attention: Attention,
+    cross_attention: Option<Attention>,
     feed_forward: FeedForward,
 }
 
@@ -32,23 +56,51 @@ enum Skip {
     Stream,
 }
 
+impl TransformerShape {
+    pub(crate) fn heads(&self) -> usize {
+        self.dim / self.head_dim
+    }
+}
+
 impl Transformer {
-    pub(crate) fn new(config: &DenoiserConfig, device: &Device) -> Self {
+    pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {
         let layer = || Layer {
-            attention: SelfAttention::new(config, device),
-            feed_forward: FeedForward::new(config, device),
+            attention: Attention::new(shape, device),
+            cross_attention: shape.cross_attention.then(|| Attention::new(shape, device)),
+            feed_forward: FeedForward::new(shape, device),
         };
-        let dense = || LinearConfig::new(2 * config.dim, config.dim).init(device);
+        let dense = || LinearConfig::new(2 * shape.dim, shape.dim).init(device);
         Self {
-            layers: (0..config.depth).map(|_| layer()).collect(),
-            dense_connections: (0..config.dense_connections).map(|_| dense()).collect(),
-            skips: config.skips,
+            layers: (0..shape.depth).map(|_| layer()).collect(),
+            relative_positions: shape.relative_positions.map(|buckets| {
+                RelativePositions::new(buckets, shape.heads(), shape.head_dim, device)
+            }),
+            dense_connections: (0..shape.dense_connections).map(|_| dense()).collect(),
+            skips: shape.skips,
         }
     }
 
+    /// Keys and values of a context, `[batch, length, dim]`, for every layer; `mask`,
+    /// `[batch, length]`, is true where the context is real.
+    pub(crate) fn read(&self, context: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Context {
+        let attentions = self.layers.iter().filter_map(|layer| layer.cross_attention.as_ref());
+        let layers = attentions.map(|attention| attention.read(context.clone())).collect();
+        Context { layers, mask }
+    }
+
     /// The stream `h` after all layers, `[batch, latents, dim]`; `time` is the activated
-    /// condition, `[batch, time_dim]`.
-    pub(crate) fn forward(&self, mut h: Tensor<3>, time: Tensor<2>) -> Tensor<3> {
+    /// condition, `[batch, time_dim]`. `mask`, `[batch, latents]`, is true for real latents. With
+    /// cross-attention, there must be a context.
+    pub(crate) fn forward(
+        &self,
+        mut h: Tensor<3>,
+        time: Tensor<2>,
+        mask: Option<Tensor<2, Bool>>,
+        context: Option<&Context>,
+    ) -> Tensor<3> {
+        let [batch, latents, _] = h.dims();
+        let bias = self.stream_bias(latents, mask.clone());
+        let context_bias = context.and_then(|context| mask_bias(mask, context.mask.clone()));
         let first_late = self.layers.len() - self.dense_connections.len();
         let mut early = Vec::with_capacity(self.dense_connections.len());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -60,12 +112,23 @@ impl Transformer {
                 };
                 h = linear(&self.dense_connections[late], Tensor::cat(vec![h, skip], 2));
             }
-            h = layer.forward(h, time.clone());
+            let seen = context.map(|context| context.of_layer(index, batch));
+            h = layer.forward(h, time.clone(), bias.clone(), seen, context_bias.clone());
             if early.len() < self.dense_connections.len() {
                 early.push(h.clone());
             }
         }
         h
+    }
+
+    /// What is added to the logits of self-attention in all layers.
+    fn stream_bias(&self, latents: usize, mask: Option<Tensor<2, Bool>>) -> Option<Tensor<4>> {
+        let hiding = mask_bias(mask.clone(), mask);
+        let relative = self.relative_positions.as_ref().map(|positions| positions.bias(latents));
+        match (relative, hiding) {
+            (Some(relative), Some(hiding)) => Some(relative + hiding),
+            (relative, hiding) => relative.or(hiding),
+        }
     }
 
     /// The skip of the late layer with this index, counted from the first layer that has one.
@@ -78,8 +141,18 @@ impl Transformer {
 }
 
 impl Layer {
-    fn forward(&self, h: Tensor<3>, time: Tensor<2>) -> Tensor<3> {
-        let h = h.clone() + self.attention.forward(h);
+    fn forward(
+        &self,
+        h: Tensor<3>,
+        time: Tensor<2>,
+        bias: Option<Tensor<4>>,
+        seen: Option<KeysValues>,
+        context_bias: Option<Tensor<4>>,
+    ) -> Tensor<3> {
+        let mut h = h.clone() + self.attention.to_stream(h, bias);
+        if let (Some(attention), Some(seen)) = (&self.cross_attention, seen) {
+            h = h.clone() + attention.to_context(h, seen, context_bias);
+        }
         h.clone() + self.feed_forward.forward(h, time)
     }
 }
@@ -89,6 +162,7 @@ mod tests {
     use burn::module::Param;
 
     use super::*;
+    use crate::DenoiserConfig;
 
     const DIM: usize = 4;
 
@@ -102,7 +176,7 @@ mod tests {
             skips,
             ..Default::default()
         };
-        let mut transformer = Transformer::new(&config, device);
+        let mut transformer = Transformer::new(&config.transformer(), device);
         for (index, layer) in transformer.layers.iter_mut().enumerate() {
             let output = &mut layer.attention.output.weight;
             *output = Param::from_tensor(Tensor::zeros([DIM, DIM], device));
@@ -123,7 +197,7 @@ mod tests {
         let transformer = counting(skips, [0.5, 0.25, 2.0], [3.0, 5.0, 7.0], &device);
         let h = Tensor::zeros([1, 2, DIM], &device);
         let time = Tensor::zeros([1, 4 * DIM], &device);
-        transformer.forward(h, time).max().into_scalar()
+        transformer.forward(h, time, None, None).max().into_scalar()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use latent_text_autoencoder::LatentStatistics;
 use latent_text_conditioning::ClassLabels;
 use latent_text_denoiser::DenoiserConfig;
-use latent_text_diffusion::{NoiseScheduleConfig, Prediction, SamplerKind};
+use latent_text_diffusion::{GuidanceConfig, NoiseScheduleConfig, Prediction, SamplerKind};
 use latent_text_language_model::GenerationConfig;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,13 @@ pub struct ModelConfig {
     /// Its classes, if it is class-conditional.
     #[serde(default)]
     pub labels: Option<ClassLabels>,
+    /// What source texts are read with, if texts are written for sources. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceConfig>,
+    /// Whether it was also trained without its conditions, as guidance and generation without them
+    /// need: the probability of dropping them in training was above 0. Default yes.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub null_trained: bool,
     /// Mean and scale of the training latents. They are undone after sampling unless the autoencoder
     /// normalises its latents itself.
     pub statistics: LatentStatistics,
@@ -32,6 +39,35 @@ pub struct ModelConfig {
     /// How to decode where a request doesn't say.
     #[serde(default)]
     pub decoding: GenerationConfig,
+}
+
+/// What reads the source texts of a sequence-to-sequence model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Whose encoder.
+    pub encoder: SourceEncoder,
+    /// The most tokens of a source, special ones included.
+    pub max_tokens: usize,
+}
+
+/// The encoder that reads source texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceEncoder {
+    /// That of the autoencoder's language model.
+    Autoencoder,
+    /// That of the language model in the folder `source_encoder`.
+    Own,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// The sampling settings that a model is meant to be used with.
@@ -46,10 +82,24 @@ pub struct SamplingDefaults {
     /// Default off, as in LD4LG's unconditional sampler; on is better for l2-normalised latents, whose
     /// self-conditioning estimates are rescaled in training.
     pub rescale_x0: bool,
+    /// How the conditional and the unconditional prediction are combined where there is a condition;
+    /// default: the conditional one alone. LD4LG has classifier-free guidance of scale 2 for sources.
+    #[serde(skip_serializing_if = "is_plain")]
+    pub guidance: GuidanceConfig,
+}
+
+/// Whether this is the conditional prediction alone.
+pub(crate) fn is_plain(guidance: &GuidanceConfig) -> bool {
+    *guidance == GuidanceConfig::default()
 }
 
 impl Default for SamplingDefaults {
     fn default() -> Self {
-        Self { sampler: SamplerKind::Ddpm, steps: 250, rescale_x0: false }
+        Self {
+            sampler: SamplerKind::Ddpm,
+            steps: 250,
+            rescale_x0: false,
+            guidance: GuidanceConfig::default(),
+        }
     }
 }

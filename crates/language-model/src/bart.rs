@@ -11,7 +11,7 @@ mod weights;
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Embedding, LayerNorm};
 use burn::tensor::{Bool, Int, Tensor};
-use latent_text_nn::{embedding, layer_norm};
+use latent_text_nn::{embedding, layer_norm, unembedding};
 
 pub(crate) use self::attention::{KeysValues, share_sources};
 pub(crate) use self::cache::DecoderCache;
@@ -124,14 +124,11 @@ impl Bart {
 
     /// `[batch, length, d_model]` to `[batch, length, vocabulary]`.
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, length, width] = x.dims();
-        let table = self.model.shared.weight.val();
-        let [vocabulary, _] = table.dims();
-        let mut logits = x.reshape([batch * length, width]).matmul(table.transpose());
-        if let Some(bias) = &self.final_logits_bias {
-            logits = logits + bias.val();
+        let logits = unembedding(self.model.shared.weight.val(), x);
+        match &self.final_logits_bias {
+            Some(bias) => logits + bias.val().unsqueeze(),
+            None => logits,
         }
-        logits.reshape([batch, length, vocabulary])
     }
 }
 

@@ -148,8 +148,9 @@ impl LanguageModel {
         seeds: &[u64],
         mut on_text: impl FnMut(NewText) -> ControlFlow<()>,
     ) -> Result<Vec<WrittenText>, LanguageModelError> {
+        config.validate(self.config.max_positions(), self.config.vocab_size())?;
         let (states, mask) = self.encode_texts(sources, max_tokens)?;
-        let mut streams = TextStreams::new(self, sources.len() * config.returns);
+        let mut streams = TextStreams::new(self, sources.len() * config.returns, &config.prefix);
         let mut failure = None;
         let generated =
             self.model.stream(states, Some(mask), config, seeds, |token| {

@@ -21,7 +21,7 @@ pub(crate) struct TextStreams<'a> {
     texts: Vec<Stream>,
 }
 
-#[derive(Default, Clone)]
+#[derive(Clone)]
 struct Stream {
     ids: Vec<u32>,
     /// What has been told of.
@@ -29,8 +29,10 @@ struct Stream {
 }
 
 impl<'a> TextStreams<'a> {
-    pub(crate) fn new(model: &'a LanguageModel, texts: usize) -> Self {
-        Self { model, texts: vec![Stream::default(); texts] }
+    /// Every text begins with `prefix`.
+    pub(crate) fn new(model: &'a LanguageModel, texts: usize, prefix: &[u32]) -> Self {
+        let stream = Stream { ids: prefix.to_vec(), told: String::new() };
+        Self { model, texts: vec![stream; texts] }
     }
 
     /// The piece that `token` completes, if it does.

@@ -20,14 +20,33 @@ pub fn attention(
     visible: Option<Tensor<4, Bool>>,
     dropout: &Dropout,
 ) -> Tensor<4> {
+    biased_attention(q, k, v, visible.map(hiding_bias), dropout)
+}
+
+/// [`attention`] with a `bias`, in f32 and broadcastable to `[batch, heads, queries, keys]`, that is
+/// added to the logits.
+pub fn biased_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    bias: Option<Tensor<4>>,
+    dropout: &Dropout,
+) -> Tensor<4> {
     let dtype = v.dtype();
     let mut logits = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
-    if let Some(visible) = visible {
-        let hidden = visible.bool_not().expand(logits.shape());
-        logits = logits.mask_fill(hidden, HIDDEN_LOGIT);
+    if let Some(bias) = bias {
+        logits = logits + bias;
     }
     let probabilities = activation::softmax(logits, 3).cast(dtype);
     dropout.forward(probabilities).matmul(v)
+}
+
+/// The bias that hides what is not `visible`: 0 or a logit far below any other, in f32.
+///
+/// Added to a logit it leaves nothing of it, so that a query with nothing to see looks at all keys
+/// alike. It is small where filling hidden logits would need a mask of the logits' size.
+pub fn hiding_bias(visible: Tensor<4, Bool>) -> Tensor<4> {
+    visible.bool_not().float().cast(FloatDType::F32) * HIDDEN_LOGIT
 }
 
 /// `[batch, length, heads * head_dim]` to `[batch, heads, length, head_dim]`.

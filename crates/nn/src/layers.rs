@@ -38,6 +38,25 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     one_hot.float().cast(table.dtype()).matmul(table).reshape([batch, length, dim])
 }
 
+/// What [`embedding`] does, the other way round: the products of every state in `x`
+/// `[batch, length, dim]` with the rows of `table` `[vocabulary, dim]`, that is, the logits
+/// `[batch, length, vocabulary]` of an output layer that shares the table.
+pub fn unembedding(table: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
+    /// CPU kernels rearrange the larger operand of a product if its rows run along the sum, and with
+    /// few states that takes longer than the product. On the left they read it as it is.
+    const FEW: usize = 64;
+
+    let [batch, length, dim] = x.dims();
+    let [vocabulary, _] = table.dims();
+    let states = x.reshape([batch * length, dim]);
+    let logits = if batch * length <= FEW {
+        table.matmul(states.transpose()).transpose()
+    } else {
+        states.matmul(table.transpose())
+    };
+    logits.reshape([batch, length, vocabulary])
+}
+
 /// Layer norm over the last dimension, computed in f32 whatever the dtype of `x`, which the result
 /// keeps.
 pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {

@@ -1,9 +1,9 @@
 //! Building blocks that the networks of `latent-text` share.
 //!
-//! - [`linear`], [`embedding`], [`layer_norm`], [`softmax`]: the layers as the networks call them. Burn's own
-//!   modules hold the parameters; these functions choose the fast and the numerically safe way to
-//!   apply them.
-//! - [`attention`] with [`split_heads`] and [`merge_heads`].
+//! - [`linear`], [`embedding`], [`unembedding`], [`layer_norm`], [`softmax`]: the layers as the networks
+//!   call them. Burn's own modules hold the parameters; these functions choose the fast and the
+//!   numerically safe way to apply them.
+//! - [`attention`] and [`biased_attention`] with [`hiding_bias`], [`split_heads`] and [`merge_heads`].
 //! - [`weights`]: a module's parameters to and from safetensors files under PyTorch's conventions.
 
 mod attention;
@@ -11,6 +11,6 @@ mod file;
 mod layers;
 pub mod weights;
 
-pub use attention::{attention, merge_heads, split_heads};
+pub use attention::{attention, biased_attention, hiding_bias, merge_heads, split_heads};
 pub use file::write_atomically;
-pub use layers::{cast_module, embedding, layer_norm, linear, softmax};
+pub use layers::{cast_module, embedding, layer_norm, linear, softmax, unembedding};

@@ -27,6 +27,10 @@ pub struct DatasetConfig {
     /// Column or field that holds the class label. Default none: records without labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
+    /// Column or field that holds the source text, which the text is written for. Default none:
+    /// records without sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_column: Option<String>,
     /// How many records to read at most, from the start of the file; at least 1. Default none:
     /// all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,12 +42,13 @@ pub struct DatasetConfig {
 }
 
 impl DatasetConfig {
-    /// All texts of the file at `path`, without labels, once.
+    /// All texts of the file at `path`, without labels and sources, once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             text_column: default_text_column(),
             label_column: None,
+            source_column: None,
             limit: None,
             repeat: default_repeat(),
         }
@@ -66,6 +71,8 @@ pub struct Record {
     pub text: String,
     /// The class label, where a label column was asked for; white space as in `text`.
     pub label: Option<String>,
+    /// The source text, where a source column was asked for; white space as in `text`.
+    pub source: Option<String>,
 }
 
 /// Reads the records of a data set in the order of its file.
@@ -73,8 +80,8 @@ pub struct Record {
 /// * `.txt`: one text a line; blank lines are skipped.
 /// * `.csv`: a header row, then one record a row; fields may be quoted and then hold commas, line
 ///   ends and doubled quotes.
-/// * `.jsonl`: one JSON object a line; blank lines are skipped. The text is a string, the label a
-///   string or an integer.
+/// * `.jsonl`: one JSON object a line; blank lines are skipped. Texts and sources are strings, the
+///   label a string or an integer.
 ///
 /// All are UTF-8, with or without a byte order mark, with line ends LF or CRLF. A `.gz` file may
 /// have several members.
@@ -82,7 +89,7 @@ pub struct Record {
 /// # Errors
 ///
 /// Where the settings make no sense, the file can't be read or unpacked, is malformed, lacks a
-/// column, or has no texts. A record whose text or label is empty is an error too, since dropping
+/// column, or has no texts. A record whose text, label or source is empty is an error too, since dropping
 /// it would shift the records against any file that runs beside this one. Errors in a record name
 /// the file and the line (of an unpacked `.gz`) where the record starts.
 pub fn read_texts(config: &DatasetConfig, base_dir: &Path) -> Result<Vec<Record>, DataError> {
@@ -111,6 +118,9 @@ fn check_settings(config: &DatasetConfig, path: &Path) -> Result<(), DataError> 
         DatasetConfig { repeat: 0, .. } => invalid("repeat", 0),
         DatasetConfig { label_column: Some(_), .. } if Format::of(path)? == Format::Plain => {
             Err(DataError::LabelsInPlainText { path: path.to_path_buf() })
+        }
+        DatasetConfig { source_column: Some(_), .. } if Format::of(path)? == Format::Plain => {
+            Err(DataError::SourcesInPlainText { path: path.to_path_buf() })
         }
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use latent_text_autoencoder::AutoencoderError;
-use latent_text_conditioning::{InvalidLabels, UnknownLabel};
+use latent_text_conditioning::{ConditioningError, InvalidLabels, UnknownLabel};
 use latent_text_denoiser::DenoiserError;
 use latent_text_diffusion::DiffusionError;
 use latent_text_generation::GenerationError;
@@ -118,6 +118,9 @@ pub enum TrainingError {
     /// A validation text has a label that no training text has.
     #[error("the validation data has a label that the training data lacks")]
     UnknownLabel(#[from] UnknownLabel),
+    /// The sources can't be read.
+    #[error(transparent)]
+    Conditioning(#[from] ConditioningError),
     /// The finished model can't be put together, written or sampled from.
     #[error(transparent)]
     Generation(#[from] GenerationError),

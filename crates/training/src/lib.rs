@@ -13,12 +13,13 @@ mod pipeline;
 mod prefetch;
 pub mod report;
 mod samples;
+pub mod source;
 pub mod stage;
 mod trainer;
 
 pub use config::{
-    AutoencoderSection, DiffusionSection, LanguageModelSection, LanguageModelShape, PerceiverShape,
-    TrainingConfig,
+    AutoencoderSection, AutoencoderTraining, DiffusionSection, LanguageModelSection,
+    LanguageModelShape, PerceiverShape, TrainingConfig,
 };
 pub use error::TrainingError;
 pub use padding::Padding;

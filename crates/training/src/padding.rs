@@ -22,8 +22,12 @@ impl Padding {
         batch: &TokenBatch,
         device: &Device,
     ) -> (Tensor<2, Int>, Tensor<2, Bool>) {
-        let length = batch.longest().next_multiple_of(self.multiple).min(self.max_tokens);
-        batch.tensors(length, device)
+        batch.tensors(self.length(batch.longest()), device)
+    }
+
+    /// The length of a batch whose longest text has this many tokens.
+    pub fn length(&self, longest: usize) -> usize {
+        longest.next_multiple_of(self.multiple).min(self.max_tokens)
     }
 
     /// `order` with texts of similar length together, if that saves padding.

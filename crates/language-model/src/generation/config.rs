@@ -2,6 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::LanguageModelError;
 
+/// Texts of one source that are drawn together.
+const MOST_RETURNS: usize = 1 << 16;
+
 /// How texts are decoded. Lengths count the decoder's start token, as in `transformers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,7 +32,7 @@ pub struct GenerationConfig {
     /// configuration says.
     pub forced_eos: ForcedToken,
     /// Number of texts for every source. Greedy decoding has one only, beam search at most as many as
-    /// it has beams. Default 1.
+    /// it has beams, sampling at most 65,536. Default 1.
     pub returns: usize,
     /// Whether texts that are not from a beam search, which always gives them, carry their score.
     /// Default false.
@@ -179,7 +182,9 @@ impl GenerationConfig {
                 format!("{} must be 1: greedy decoding has one text", self.returns)
             }),
             Decoding::Sampling(sampling) => {
-                require(self.returns >= 1, "returns", || "must be at least 1".to_string())?;
+                require((1..=MOST_RETURNS).contains(&self.returns), "returns", || {
+                    format!("{} must lie in 1..={MOST_RETURNS}", self.returns)
+                })?;
                 sampling.validate()
             }
             Decoding::Beam(search) => {

@@ -9,6 +9,7 @@ use crate::LanguageModelError;
 
 /// BART's special tokens in the order of their ids.
 const SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+const MASK: &str = SPECIAL[4];
 const BYTES: usize = 256;
 const MIN_FREQUENCY: u64 = 2;
 
@@ -39,7 +40,7 @@ impl TextTokenizer {
             .vocab_size(vocab_size)
             .min_frequency(MIN_FREQUENCY)
             .show_progress(false)
-            .special_tokens(SPECIAL.map(|token| AddedToken::from(token, true)).to_vec())
+            .special_tokens(SPECIAL.map(special_token).to_vec())
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
         let mut tokenizer = byte_level_tokenizer(BPE::default());
@@ -50,4 +51,9 @@ impl TextTokenizer {
         surround(&mut tokenizer, (SPECIAL[0].to_string(), 0), (SPECIAL[2].to_string(), 2));
         Ok(Self { tokenizer, special, clean_up_spaces: false })
     }
+}
+
+/// The mask stands for the space in front of it too, as in the published BARTs.
+fn special_token(token: &str) -> AddedToken {
+    AddedToken::from(token, true).lstrip(token == MASK)
 }

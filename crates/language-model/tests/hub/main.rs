@@ -1,6 +1,7 @@
 //! Downloads by name, from a hub on this machine.
 
-#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "shared with the suite")]
+#[path = "../suite/common.rs"]
 mod common;
 mod server;
 

@@ -49,6 +49,7 @@ struct Columns {
     path: PathBuf,
     text: (usize, String),
     label: Option<(usize, String)>,
+    source: Option<(usize, String)>,
 }
 
 impl Columns {
@@ -72,7 +73,8 @@ impl Columns {
         };
         let text = index_of(&config.text_column)?;
         let label = config.label_column.as_ref().map(index_of).transpose()?;
-        Ok(Self { path, text, label })
+        let source = config.source_column.as_ref().map(index_of).transpose()?;
+        Ok(Self { path, text, label, source })
     }
 
     fn record(&self, line: u64, row: &StringRecord) -> Result<Record, DataError> {
@@ -83,7 +85,11 @@ impl Columns {
                 column: column.clone(),
             })
         };
-        Ok(Record { text: field(&self.text)?, label: self.label.as_ref().map(field).transpose()? })
+        Ok(Record {
+            text: field(&self.text)?,
+            label: self.label.as_ref().map(field).transpose()?,
+            source: self.source.as_ref().map(field).transpose()?,
+        })
     }
 }
 

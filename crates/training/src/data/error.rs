@@ -27,6 +27,14 @@ pub enum DataError {
         /// The data file.
         path: PathBuf,
     },
+    /// A source column was asked for in a format without columns.
+    #[error(
+        "data set {path}: a .txt file has no columns; remove `source_column` or use .csv or .jsonl"
+    )]
+    SourcesInPlainText {
+        /// The data file.
+        path: PathBuf,
+    },
     /// The format can't be told from the file's name.
     #[error(
         "data set {path}: unknown kind of file; the name must end in .txt, .csv or .jsonl, with or \
@@ -132,7 +140,7 @@ pub enum DataError {
         /// The type found.
         found: &'static str,
     },
-    /// A text or label that is empty or only white space.
+    /// A text, label or source that is empty or only white space.
     #[error("data set {path}, line {line}: `{column}` is empty; remove the record or fill it in")]
     Empty {
         /// The data file.

@@ -17,6 +17,7 @@ pub(super) fn records(
         Ok(Record {
             text: fields.text(&config.text_column)?,
             label: config.label_column.as_deref().map(|name| fields.label(name)).transpose()?,
+            source: config.source_column.as_deref().map(|name| fields.text(name)).transpose()?,
         })
     })
 }

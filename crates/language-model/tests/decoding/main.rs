@@ -1,9 +1,0 @@
-//! Decoding against `transformers`, on fixtures of `fixtures/decoding/make_decoding_fixtures.py`, and
-//! what must hold for every search and every draw.
-
-#[path = "../common/mod.rs"]
-mod common;
-mod distributions;
-mod fixture;
-mod properties;
-mod transformers;

@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+use burn::tensor::{Bool, Device, Int, Tensor};
+use latent_text_language_model::{Bart, BartConfig};
+use latent_text_nn::weights::TensorFile;
+
+pub fn fixture(name: &str) -> PathBuf {
+    // Read when the test runs: checkouts may share one target folder.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures").join(name)
+}
+
+pub fn tensors(name: &str) -> TensorFile {
+    TensorFile::open(&fixture(name)).unwrap()
+}
+
+/// A tiny BART with random weights.
+pub fn bart(device: &Device) -> Bart {
+    load("bart", device)
+}
+
+pub fn load(folder: &str, device: &Device) -> Bart {
+    let config = BartConfig::from_folder(&fixture(folder)).unwrap();
+    Bart::load(&fixture(folder), &config, device).unwrap()
+}
+
+pub struct Prompts {
+    pub ids: Tensor<2, Int>,
+    pub mask: Tensor<2, Bool>,
+}
+
+pub fn prompts(file: &TensorFile, device: &Device) -> Prompts {
+    Prompts {
+        ids: file.ints("input_ids", device).unwrap(),
+        mask: file.bools("mask", device).unwrap(),
+    }
+}
+
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap()
+}
+
+/// The largest difference between two tensors.
+pub fn distance<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (values(a), values(b));
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, next| {
+        assert!(!next.is_nan());
+        f32::max(most, next)
+    })
+}
+
+/// The ids that a row of `texts` has between its start token and its end token.
+pub fn content(row: &[u32], eos: u32) -> Vec<u32> {
+    row[1..].iter().copied().take_while(|&id| id != eos).collect()
+}
