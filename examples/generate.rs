@@ -6,16 +6,19 @@
 
 #![recursion_limit = "256"]
 
+use std::fs;
 use std::io::{Write, stdout};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_text::diffusion::SamplerKind;
-use latent_text::{Generated, LatentText, Request, StepPreview};
+use latent_text::{
+    Choice, Generated, GuidanceConfig, LatentText, Request, Similarity, StepPreview,
+};
 
 mod common;
 
@@ -25,15 +28,37 @@ struct Arguments {
     /// The model's folder.
     #[arg(long, default_value = "models/e2e-small")]
     model: PathBuf,
-    /// How many texts.
-    #[arg(long, default_value_t = 8)]
-    count: usize,
+    /// How many texts [default: 8, or as many as sources].
+    #[arg(long)]
+    count: Option<usize>,
     /// Seed; text number i of a seed is the same whatever the count.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// A label that the texts are to have; given several times, the texts take them in turn.
     #[arg(long = "label", value_name = "NAME")]
     labels: Vec<String>,
+    /// A source text to write a text for; given several times, the texts are for each in turn.
+    #[arg(long = "source", value_name = "TEXT", conflicts_with = "sources_file")]
+    sources: Vec<String>,
+    /// A file with a source text on each line.
+    #[arg(long = "sources", value_name = "FILE")]
+    sources_file: Option<PathBuf>,
+    /// Lets a model for sources write texts without one.
+    #[arg(long)]
+    without_source: bool,
+    /// Cuts off sources that are longer than the model reads, in place of refusing them.
+    #[arg(long)]
+    truncate_sources: bool,
+    /// Scale of classifier-free guidance: 1 is none, more strengthens label and source [default: the
+    /// model's own].
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
+    /// Candidates for each text.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    candidates: usize,
+    /// How one of the candidates is chosen [default: mbr-rouge2 if there are several].
+    #[arg(long, value_enum)]
+    choose: Option<Choose>,
     /// Denoising steps [default: the model's own].
     #[arg(long)]
     steps: Option<usize>,
@@ -56,6 +81,19 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Choose {
+    /// The first, that is at random.
+    First,
+    /// Minimum Bayes risk by ROUGE-2: the one most like all others.
+    #[value(name = "mbr-rouge2")]
+    MbrRouge2,
+    /// Minimum Bayes risk by BLEU.
+    MbrBleu,
+    /// The one that the decoder finds most likely.
+    Likelihood,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Text,
     Jsonl,
@@ -71,15 +109,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let device = common::device(arguments.device.as_deref())?;
     let model = LatentText::load(&arguments.model, &device)?;
-    let request = Request {
-        count: arguments.count,
-        seed: arguments.seed,
-        labels: arguments.labels.clone(),
-        steps: arguments.steps,
-        sampler: arguments.sampler,
-        batch_size: arguments.batch_size,
-        ..Request::default()
-    };
+    let request = request(arguments)?;
     let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{msg} step {pos}/{len} {bar:30} {per_sec} {eta} left",
     )?);
@@ -102,6 +132,46 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err(error);
     }
     print(&generated?, arguments.format).context("cannot write to stdout")
+}
+
+fn request(arguments: &Arguments) -> Result<Request> {
+    let sources = match &arguments.sources_file {
+        Some(file) => read_lines(file)?,
+        None => arguments.sources.clone(),
+    };
+    let usual = if sources.is_empty() { 8 } else { sources.len() };
+    Ok(Request {
+        count: arguments.count.unwrap_or(usual),
+        seed: arguments.seed,
+        labels: arguments.labels.clone(),
+        sources,
+        without_source: arguments.without_source,
+        truncate_sources: arguments.truncate_sources,
+        guidance: arguments.guidance.map(|scale| GuidanceConfig::ClassifierFree { scale }),
+        candidates: arguments.candidates,
+        choice: choice(arguments.choose, arguments.candidates),
+        steps: arguments.steps,
+        sampler: arguments.sampler,
+        batch_size: arguments.batch_size,
+        ..Request::default()
+    })
+}
+
+fn read_lines(file: &Path) -> Result<Vec<String>> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    ensure!(!text.is_empty(), "{} holds no sources", file.display());
+    Ok(text.lines().map(str::to_string).collect())
+}
+
+fn choice(choose: Option<Choose>, candidates: usize) -> Choice {
+    match choose {
+        None if candidates == 1 => Choice::First,
+        Some(Choose::First) => Choice::First,
+        None | Some(Choose::MbrRouge2) => Choice::Mbr(Similarity::Rouge2),
+        Some(Choose::MbrBleu) => Choice::Mbr(Similarity::Bleu),
+        Some(Choose::Likelihood) => Choice::Likelihood,
+    }
 }
 
 /// Decodes the estimate of the first text at some of the steps.

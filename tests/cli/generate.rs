@@ -5,8 +5,8 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 
 use crate::support::{
-    LABELS, assert_mentions, conditional_model, example, files, refused, saved_model, succeeded,
-    unconditional_model,
+    LABELS, assert_mentions, conditional_model, example, files, refused, saved_model, source_model,
+    succeeded, unconditional_model,
 };
 
 const WEIGHTS: [&str; 3] =
@@ -297,4 +297,91 @@ fn wrong_usage_ends_with_code_2() {
         let message = refused(generate(model.path()).args([option, value]), 2);
         assert_mentions(&message, &[expected]);
     }
+}
+
+/// The JSON objects that a run prints.
+#[track_caller]
+fn objects(command: &mut Command) -> Vec<Value> {
+    let (out, _) = succeeded(command.args(["--format", "jsonl"]));
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn texts_are_written_for_sources() {
+    let model = source_model();
+    let sources = ["--source", "The Mill", "--source", "pub"];
+    let lines = objects(generate(model.path()).args(sources).args(["--count", "3"]));
+    let found: Vec<&str> = lines.iter().map(|line| line["source"].as_str().unwrap()).collect();
+    assert_eq!(found, ["The Mill", "pub", "The Mill"]);
+
+    let file = model.path().join("sources.txt");
+    fs::write(&file, "The Mill\npub\n").unwrap();
+    let from_file = objects(generate(model.path()).arg("--sources").arg(&file));
+    assert_eq!(from_file, lines[..2], "as many texts as sources");
+    let (texts, _) = succeeded(generate(model.path()).args(sources));
+    assert_eq!(texts.lines().count(), 2);
+}
+
+#[test]
+fn sources_can_be_left_out_and_cut_off_if_told_so() {
+    let model = source_model();
+    let message = refused(&mut generate(model.path()), 1);
+    assert_mentions(&message, &["has none", "without_source"]);
+    let (texts, _) = succeeded(generate(model.path()).args(["--without-source", "--count", "2"]));
+    assert_eq!(texts.lines().count(), 2);
+
+    let long = "The Mill is a cheap cafe near the river. ".repeat(5);
+    let message = refused(generate(model.path()).args(["--source", "pub", "--source", &long]), 1);
+    assert_mentions(&message, &["source 1", "12 at most"]);
+    succeeded(generate(model.path()).args(["--source", &long, "--truncate-sources"]));
+
+    let message = refused(generate(conditional_model().path()).args(["--source", "pub"]), 1);
+    assert_mentions(&message, &["reads no source texts"]);
+}
+
+#[test]
+fn files_of_sources_must_hold_some() {
+    let model = source_model();
+    let file = model.path().join("sources.txt");
+    let run = |file: &Path| refused(generate(model.path()).arg("--sources").arg(file), 1);
+    assert_mentions(&run(&file), &["sources.txt"]);
+    fs::write(&file, "").unwrap();
+    assert_mentions(&run(&file), &["holds no sources"]);
+    let both = ["--source", "pub", "--sources", "sources.txt"];
+    assert_mentions(&refused(generate(model.path()).args(both), 2), &["--sources"]);
+}
+
+#[test]
+fn candidates_are_chosen_from() {
+    let model = conditional_model();
+    let usual = objects(generate(model.path()).args(["--count", "2"]));
+    assert!(usual.iter().all(|line| line.get("score").is_none()));
+    let five = |choose: &[&str]| {
+        let arguments = ["--count", "2", "--candidates", "5"];
+        objects(generate(model.path()).args(arguments).args(choose))
+    };
+    assert_eq!(five(&["--choose", "first"]), usual);
+    let by_default = five(&[]);
+    assert_eq!(by_default, five(&["--choose", "mbr-rouge2"]));
+    for lines in [by_default, five(&["--choose", "mbr-bleu"]), five(&["--choose", "likelihood"])] {
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| line["score"].is_number()), "{lines:?}");
+    }
+    let message = refused(generate(model.path()).args(["--candidates", "0"]), 1);
+    assert_mentions(&message, &["candidates is 0", "must lie in"]);
+    let message = refused(generate(model.path()).args(["--choose", "best"]), 2);
+    assert_mentions(&message, &["mbr-rouge2", "mbr-bleu", "likelihood"]);
+}
+
+#[test]
+fn guidance_needs_a_condition() {
+    let label = ["--label", "pub", "--guidance", "2"];
+    succeeded(generate(conditional_model().path()).args(label));
+    let model = unconditional_model();
+    let message = refused(generate(model.path()).args(["--guidance", "2"]), 1);
+    assert_mentions(&message, &["guidance", "the model knows none"]);
+    let plain = objects(generate(model.path()).args(["--guidance", "1"]));
+    assert_eq!(plain, objects(&mut generate(model.path())));
+    let message = refused(generate(model.path()).args(["--guidance", "much"]), 2);
+    assert_mentions(&message, &["--guidance"]);
 }

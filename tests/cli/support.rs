@@ -16,7 +16,7 @@ use latent_text::denoiser::DenoiserConfig;
 use latent_text::diffusion::{NoiseScheduleConfig, Prediction};
 use latent_text::generation::FORMAT_VERSION;
 use latent_text::language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
-use latent_text::{LatentText, ModelConfig, SamplingDefaults};
+use latent_text::{LatentText, ModelConfig, SamplingDefaults, SourceConfig, SourceEncoder};
 use tempfile::TempDir;
 
 /// An example program, which `cargo test` builds beside the tests' own folder.
@@ -97,9 +97,21 @@ pub fn unconditional_model() -> TempDir {
     saved_model(None, DIM)
 }
 
-pub fn saved_model(labels: Option<ClassLabels>, dim: usize) -> TempDir {
+/// A saved model without classes that reads sources of up to 12 tokens.
+pub fn source_model() -> TempDir {
     let device = Device::default();
-    let config = ModelConfig {
+    let mut config = model_config(None, DIM);
+    config.denoiser.source_dim = Some(perceiver_config().dim_lm);
+    config.source = Some(SourceConfig { encoder: SourceEncoder::Autoencoder, max_tokens: 12 });
+    saved(config, &device)
+}
+
+pub fn saved_model(labels: Option<ClassLabels>, dim: usize) -> TempDir {
+    saved(model_config(labels, dim), &Device::default())
+}
+
+fn model_config(labels: Option<ClassLabels>, dim: usize) -> ModelConfig {
+    ModelConfig {
         format_version: FORMAT_VERSION,
         denoiser: DenoiserConfig {
             latent_dim: 8,
@@ -116,17 +128,22 @@ pub fn saved_model(labels: Option<ClassLabels>, dim: usize) -> TempDir {
         schedule: NoiseScheduleConfig::default(),
         prediction: Prediction::V,
         labels,
+        source: None,
+        null_trained: true,
         statistics: LatentStatistics { mean: vec![0.0; 8], scale: 1.0, count: 100 },
         sampling: SamplingDefaults { steps: 5, ..SamplingDefaults::default() },
         decoding: GenerationConfig { max_length: 16, ..GenerationConfig::default() },
-    };
+    }
+}
+
+fn saved(config: ModelConfig, device: &Device) -> TempDir {
     let autoencoder = LanguageAutoencoder::new(
-        language_model(&device),
-        perceiver_config().init(&device),
+        language_model(device),
+        perceiver_config().init(device),
         perceiver_config(),
     );
-    let denoiser = config.denoiser.init(&device);
-    let model = LatentText::new(config, autoencoder.unwrap(), denoiser, &device).unwrap();
+    let denoiser = config.denoiser.init(device);
+    let model = LatentText::new(config, autoencoder.unwrap(), denoiser, device).unwrap();
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path(), FloatDType::F32).unwrap();
     folder

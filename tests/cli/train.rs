@@ -141,6 +141,60 @@ fn raw_text_becomes_a_model_that_generates() {
 }
 
 #[test]
+fn a_finished_model_s_autoencoder_learns_to_write_for_sources() {
+    let project = project();
+    succeeded(&mut train(project.path()));
+    let texts = fs::read_to_string(project.path().join("texts.csv")).unwrap();
+    let rows = texts.lines().skip(1).map(|row| {
+        let (kind, text) = row.split_once(',').unwrap();
+        format!("\"name[{}], kind[{kind}]\",{text}\n", text.split(" is ").next().unwrap())
+    });
+    let pairs: String = std::iter::once("mr,text\n".to_string()).chain(rows).collect();
+    fs::write(project.path().join("pairs.csv"), pairs).unwrap();
+    let (_, diffusion) = CONFIG.split_once("[diffusion]").unwrap();
+    let diffusion = diffusion
+        .replace("texts.csv", "pairs.csv")
+        .replace("label_column = \"kind\"", "source_column = \"mr\"");
+    let head =
+        "seed = 1\nmax_tokens = 24\nautoencoder = { folder = \"run/model\" }\n\n[diffusion]\n";
+    let source = "source = { max_tokens = 24 }";
+    let write = |head: &str, source: &str| {
+        let config = format!("{head}{source}{diffusion}");
+        fs::write(project.path().join("config.toml"), config).unwrap();
+    };
+    let train = || {
+        let mut command = example("train");
+        command.current_dir(project.path()).args(["--config", "config.toml", "--output", "pairs"]);
+        command
+    };
+    write(&head.replace("run/model", "run/modell"), source);
+    refuses(project.path(), &mut train(), &["run/modell", "autoencoder.json"]);
+    write(head, "");
+    refuses(project.path(), &mut train(), &["diffusion.source", "source_column"]);
+    write(head, "source = { max_tokens = 25 }");
+    refuses(project.path(), &mut train(), &["max_tokens", "25", "24"]);
+    write(head, source);
+    refuses(project.path(), train().args(["--stage", "autoencoder"]), &["autoencoder.folder"]);
+
+    succeeded(&mut train());
+    fs::remove_dir_all(project.path().join("run")).unwrap();
+    let model = project.path().join("pairs/model");
+    let generate = |source: &str| {
+        let mut command = example("generate");
+        command.arg("--model").arg(&model).args(["--source", source, "--format", "jsonl"]);
+        command
+    };
+    let long = "name[The Mill], kind[cafe], near[the river and the old bridge of stone]";
+    assert_mentions(&refused(&mut generate(long), 1), &["tokens", "24 at most"]);
+    succeeded(generate(long).arg("--truncate-sources"));
+    let (lines, _) = succeeded(&mut generate("name[The Mill], kind[cafe]"));
+    assert_eq!(lines.lines().count(), 1);
+    assert_mentions(&lines, &["\"source\":\"name[The Mill], kind[cafe]\""]);
+    let samples = fs::read_to_string(project.path().join("pairs/diffusion/samples.txt")).unwrap();
+    assert_mentions(&samples, &["name[The Vaults], kind[pub] -> "]);
+}
+
+#[test]
 fn stages_one_by_one_are_the_whole_training() {
     let (whole, parts) = (project(), project());
     succeeded(&mut train(whole.path()));

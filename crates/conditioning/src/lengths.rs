@@ -51,7 +51,8 @@ impl LengthDistribution {
                 Some(*sum)
             })
             .collect();
-        let cumulative = cumulative.ok_or_else(|| refuse("the counts are too large to be added"))?;
+        let cumulative =
+            cumulative.ok_or_else(|| refuse("the counts are too large to be added"))?;
         if cumulative.last().is_none_or(|&texts| texts == 0) {
             return Err(refuse("the counts hold no text"));
         }

@@ -18,7 +18,9 @@ pub fn minimum_bayes_risk(
 ) -> Vec<f64> {
     let mut score = |chosen: usize| {
         let others = (0..candidates.len()).filter(|&other| other != chosen);
-        others.map(|other| similarity(candidates[chosen].as_ref(), candidates[other].as_ref())).sum()
+        others
+            .map(|other| similarity(candidates[chosen].as_ref(), candidates[other].as_ref()))
+            .sum()
     };
     (0..candidates.len()).map(&mut score).collect()
 }

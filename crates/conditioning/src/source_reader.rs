@@ -56,10 +56,7 @@ impl SourceReader {
     ///
     /// # Errors
     /// Those of [`tokenize`](Self::tokenize).
-    pub fn read(
-        &self,
-        texts: &[&str],
-    ) -> Result<(Tensor<3>, Tensor<2, Bool>), ConditioningError> {
+    pub fn read(&self, texts: &[&str]) -> Result<(Tensor<3>, Tensor<2, Bool>), ConditioningError> {
         let tokens = self.tokenize(texts)?;
         let (ids, mask) = tokens.tensors(tokens.longest(), &self.device());
         Ok((self.encode(ids, mask.clone()), mask))

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use latent_text_autoencoder::AutoencoderError;
-use latent_text_conditioning::UnknownLabel;
+use latent_text_conditioning::{ConditioningError, UnknownLabel};
 use latent_text_denoiser::DenoiserError;
 use latent_text_diffusion::DiffusionError;
 use latent_text_language_model::LanguageModelError;
@@ -57,12 +57,49 @@ pub enum GenerationError {
     /// A class was asked of a model without classes.
     #[error("the model has no classes, so it can't generate the label `{0}`; leave labels out")]
     NotConditional(String),
+    /// Sources were given to a model that does not read them.
+    #[error("the model reads no source texts, so it can't write for them; leave sources out")]
+    NotForSources,
+    /// A model that writes for source texts was given none.
+    #[error(
+        "the model writes texts for source texts, but the request has none; give it `sources`, or set \
+         `without_source` for texts that stand alone"
+    )]
+    NoSources,
+    /// Something needs predictions without a condition, which the model was not trained to make.
+    #[error("the model was never trained without its conditions, but {needed_by}")]
+    NullUntrained {
+        /// What needs them, and what to do instead.
+        needed_by: &'static str,
+    },
+    /// There is no condition that guidance could strengthen.
+    #[error(
+        "guidance strengthens a condition, but the texts have none; {}",
+        if *.possible { "give labels or sources, or leave guidance out" }
+        else { "the model knows none, so leave guidance out" }
+    )]
+    NothingToGuide {
+        /// Whether the model knows conditions.
+        possible: bool,
+    },
+    /// Autoguidance without a denoiser that is weaker than the model's own.
+    #[error(
+        "autoguidance needs a weaker denoiser, which the folder does not hold; set `weaker_denoiser`, \
+         or choose another guidance"
+    )]
+    NoWeakerDenoiser,
+    /// Latents that can't be decoded.
+    #[error("these latents can't be decoded: {0}")]
+    Latents(String),
     /// The request makes no sense.
     #[error("bad request: {0}")]
     Request(String),
     /// The label isn't one of the model's.
     #[error(transparent)]
     Label(#[from] UnknownLabel),
+    /// Source texts can't be read.
+    #[error(transparent)]
+    Conditioning(#[from] ConditioningError),
     /// The autoencoder can't be used.
     #[error(transparent)]
     Autoencoder(#[from] AutoencoderError),

@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
-use latent_text_diffusion::SamplerKind;
+use latent_text_conditioning::Similarity;
+use latent_text_diffusion::{GuidanceConfig, SamplerKind};
 use latent_text_language_model::GenerationConfig;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use crate::GenerationError;
 /// Far beyond what a sampler gains from; a plan holds some numbers for each step.
 const MOST_STEPS: usize = 1_000_000;
 const LARGEST_BATCH: usize = 1 << 16;
+const MOST_CANDIDATES: usize = 1024;
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +21,27 @@ pub struct Request {
     pub seed: u64,
     /// Labels that the texts take in turn; none, the default, generates without a class.
     pub labels: Vec<String>,
-    /// Network calls for a text, from 1 to 1,000,000; default: the model's own setting.
+    /// Source texts that texts are written for in turn: text `i` for source `i % sources.len()`.
+    pub sources: Vec<String>,
+    /// Lets a model for sources write texts without one; default false, which makes that an error.
+    pub without_source: bool,
+    /// Cuts sources off that are longer than the model's limit; default false, which makes them an
+    /// error.
+    pub truncate_sources: bool,
+    /// How the predictions with and without the condition are combined; default: the model's own
+    /// setting where there is a condition, nothing where there is none.
+    pub guidance: Option<GuidanceConfig>,
+    /// How many candidates are sampled for a text, from 1 to 1,024; default 1. Candidate `k` of text `i`
+    /// of a seed does not depend on their number; the first is what a single one would be.
+    pub candidates: usize,
+    /// Which of the candidates becomes the text; default the first.
+    pub choice: Choice,
+    /// Adds all candidates to the result, the first one first; default false.
+    pub with_candidates: bool,
+    /// Adds the text's latents to the result; default false.
+    pub with_latents: bool,
+    /// Network calls for a text without guidance, which may take two in a step, from 1 to 1,000,000;
+    /// default: the model's own setting.
     pub steps: Option<usize>,
     /// The sampler; default: the model's own setting.
     pub sampler: Option<SamplerKind>,
@@ -27,7 +49,8 @@ pub struct Request {
     pub rescale_x0: Option<bool>,
     /// How latents are decoded; default: the model's own setting.
     pub decoding: Option<GenerationConfig>,
-    /// Texts that are sampled together, from 1 to 65,536; default 32.
+    /// Texts that are sampled together, from 1 to 65,536; default 32. Each candidate counts as one, but
+    /// those of a text always are together.
     pub batch_size: usize,
 }
 
@@ -37,6 +60,14 @@ impl Default for Request {
             count: 1,
             seed: 0,
             labels: Vec::new(),
+            sources: Vec::new(),
+            without_source: false,
+            truncate_sources: false,
+            guidance: None,
+            candidates: 1,
+            choice: Choice::First,
+            with_candidates: false,
+            with_latents: false,
             steps: None,
             sampler: None,
             rescale_x0: None,
@@ -50,6 +81,7 @@ impl Request {
     pub(crate) fn check(&self) -> Result<(), GenerationError> {
         let settings = [
             ("steps", self.steps, MOST_STEPS),
+            ("candidates", Some(self.candidates), MOST_CANDIDATES),
             ("batch_size", Some(self.batch_size), LARGEST_BATCH),
         ];
         for (setting, value, most) in settings {
@@ -65,8 +97,23 @@ impl Request {
     }
 }
 
+/// How one of a text's candidates is chosen. The first wins where several are equally good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The first, which is a random one. The others are sampled only if the request wants to see them.
+    #[default]
+    First,
+    /// Minimum Bayes risk: the one that is most like all others. Its score is the sum of its
+    /// similarities to them.
+    Mbr(Similarity),
+    /// The one that the decoder finds most likely for the latents that it was decoded from; the score
+    /// is that of [`log_likelihoods`](crate::LatentText::log_likelihoods).
+    Likelihood,
+}
+
 /// A generated text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generated {
     /// Its place in the request, from 0.
     pub index: usize,
@@ -74,8 +121,21 @@ pub struct Generated {
     pub text: String,
     /// The label it was asked to have.
     pub label: Option<String>,
+    /// The source that it was written for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The request's seed.
     pub seed: u64,
+    /// By what it was chosen from its candidates; none for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// All candidates, if the request wants to see them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<String>,
+    /// The latent vectors that it was decoded from, in the space that the diffusion runs in, if the
+    /// request wants to see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latents: Option<Vec<Vec<f32>>>,
 }
 
 /// What a callback sees after each denoising step.
@@ -84,11 +144,14 @@ pub struct StepPreview<'a> {
     pub first: usize,
     /// Texts in the batch.
     pub texts: usize,
+    /// Candidates of each text.
+    pub candidates: usize,
     /// Steps taken of this batch, from 1.
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// The current estimate of the clean latents, `[texts, latents, dim]`, to be decoded with
+    /// The current estimate of the clean latents, `[texts * candidates, latents, dim]`: those of the
+    /// first text's candidates, then those of the second's, .. They can be decoded with
     /// [`decode`](crate::LatentText::decode).
     pub x0: &'a Tensor<3>,
 }

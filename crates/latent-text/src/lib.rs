@@ -10,6 +10,9 @@ pub use latent_text_nn as nn;
 #[cfg(feature = "training")]
 pub use latent_text_training as training;
 
+pub use latent_text_conditioning::Similarity;
+pub use latent_text_diffusion::GuidanceConfig;
 pub use latent_text_generation::{
-    Generated, GenerationError, LatentText, ModelConfig, Request, SamplingDefaults, StepPreview,
+    Choice, Generated, GenerationError, LatentText, ModelConfig, Request, SamplingDefaults,
+    SourceConfig, SourceEncoder, StepPreview,
 };

@@ -1,8 +1,8 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use latent_text_autoencoder::{LatentNorm, PerceiverConfig};
 use latent_text_denoiser::DenoiserConfig;
-use latent_text_diffusion::{NoiseScheduleConfig, Prediction};
+use latent_text_diffusion::{GuidanceConfig, NoiseScheduleConfig, Prediction};
 use latent_text_generation::SamplingDefaults;
 use latent_text_language_model::{BartConfig, GenerationConfig};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use crate::TrainingError;
 use crate::data::DatasetConfig;
 use crate::noising::NoisingConfig;
 use crate::padding::Padding;
+use crate::source::{SourceEncoderChoice, SourceSection};
 use crate::stage::{AutoencoderObjective, DiffusionObjective};
 use crate::trainer::{Precision, TrainerConfig};
 
@@ -33,8 +34,9 @@ pub struct TrainingConfig {
     /// texts of similar length share a batch.
     #[serde(default = "default_pad_to_multiple")]
     pub pad_to_multiple: usize,
-    /// The first stage.
-    pub language_model: LanguageModelSection,
+    /// The first stage; left out if the autoencoder is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModelSection>,
     /// The second stage.
     pub autoencoder: AutoencoderSection,
     /// The third stage.
@@ -113,22 +115,86 @@ impl LanguageModelShape {
     }
 }
 
-/// The autoencoder.
+/// The autoencoder: one that there is, `{ folder = ".." }`, or how to train one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AutoencoderSection {
+#[serde(untagged, try_from = "AutoencoderKeys")]
+pub enum AutoencoderSection {
+    /// A finished autoencoder with its language model; the first two stages are passed over.
+    Given {
+        /// An autoencoder's folder, for instance a whole model's. A relative path starts where those
+        /// of data sets start.
+        folder: PathBuf,
+    },
+    /// One to be trained.
+    Trained(Box<AutoencoderTraining>),
+}
+
+impl AutoencoderSection {
+    /// How it is trained, if it is.
+    pub fn training(&self) -> Option<&AutoencoderTraining> {
+        match self {
+            Self::Given { .. } => None,
+            Self::Trained(training) => Some(training),
+        }
+    }
+}
+
+/// How an autoencoder is trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AutoencoderTraining {
     /// Text sets to train on.
     pub data: Vec<DatasetConfig>,
     /// Text sets to validate on.
     pub validation: Vec<DatasetConfig>,
     /// Shape of the Perceiver; its `dim_lm` and `max_tokens` are those of the language model.
-    #[serde(default)]
     pub model: PerceiverShape,
     /// What is trained beside reconstruction.
-    #[serde(default)]
     pub objective: AutoencoderObjective,
     /// Steps, batches, optimiser.
     pub training: TrainerConfig,
+}
+
+/// What may stand in the section, before it is known which of the two it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AutoencoderKeys {
+    folder: Option<PathBuf>,
+    data: Option<Vec<DatasetConfig>>,
+    validation: Option<Vec<DatasetConfig>>,
+    model: Option<PerceiverShape>,
+    objective: Option<AutoencoderObjective>,
+    training: Option<TrainerConfig>,
+}
+
+impl TryFrom<AutoencoderKeys> for AutoencoderSection {
+    type Error = String;
+
+    fn try_from(keys: AutoencoderKeys) -> Result<Self, String> {
+        let AutoencoderKeys { folder, data, validation, model, objective, training } = keys;
+        let missing = |key: &str| format!("missing field `{key}` of the autoencoder");
+        let Some(folder) = folder else {
+            return Ok(Self::Trained(Box::new(AutoencoderTraining {
+                data: data.ok_or_else(|| missing("data"))?,
+                validation: validation.ok_or_else(|| missing("validation"))?,
+                model: model.unwrap_or_default(),
+                objective: objective.unwrap_or_default(),
+                training: training.ok_or_else(|| missing("training"))?,
+            })));
+        };
+        let others = [
+            ("data", data.is_some()),
+            ("validation", validation.is_some()),
+            ("model", model.is_some()),
+            ("objective", objective.is_some()),
+            ("training", training.is_some()),
+        ];
+        match others.iter().find(|(_, present)| *present) {
+            None => Ok(Self::Given { folder }),
+            Some((key, _)) => Err(format!(
+                "an autoencoder from a `folder` is not trained; leave out `{key}`, or the folder"
+            )),
+        }
+    }
 }
 
 /// The part of a [`PerceiverConfig`] that the language model does not decide.
@@ -179,11 +245,15 @@ impl PerceiverShape {
 #[serde(deny_unknown_fields)]
 pub struct DiffusionSection {
     /// Text sets to train on; with a `label_column`, the model is class-conditional on the labels
-    /// that occur, in alphabetical order.
+    /// that occur, in alphabetical order. With a `source_column`, it writes texts for sources.
     pub data: Vec<DatasetConfig>,
     /// Text sets to validate on.
     pub validation: Vec<DatasetConfig>,
-    /// Shape of the denoiser; its `classes` are taken from the data and must be left out.
+    /// What the sources are read with; needed if the data has sources, else left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSection>,
+    /// Shape of the denoiser; its `classes` are taken from the data, its `source_dim` from what reads
+    /// the sources, and both must be left out.
     #[serde(default)]
     pub model: DenoiserConfig,
     /// Noise schedule; default cosine.
@@ -192,7 +262,7 @@ pub struct DiffusionSection {
     /// What the network predicts; default v.
     #[serde(default)]
     pub prediction: Prediction,
-    /// Loss, self-conditioning, class dropout.
+    /// Loss, noise levels, self-conditioning, dropout of conditions.
     #[serde(default)]
     pub objective: DiffusionObjective,
     /// How the finished model samples by default.
@@ -252,13 +322,70 @@ impl TrainingConfig {
         if self.pad_to_multiple == 0 {
             return Err(TrainingError::setting("pad_to_multiple", "must be at least 1"));
         }
-        let language_model = &self.language_model;
+        match (&self.autoencoder, &self.language_model) {
+            (AutoencoderSection::Given { .. }, None) => {}
+            (AutoencoderSection::Given { .. }, Some(_)) => {
+                return Err(TrainingError::setting(
+                    "language_model",
+                    "is that of the given autoencoder; leave the section out",
+                ));
+            }
+            (AutoencoderSection::Trained(autoencoder), language_model) => {
+                let language_model = language_model.as_ref().ok_or_else(no_language_model)?;
+                self.check_first_stages(language_model, autoencoder)?;
+            }
+        }
+        self.diffusion.check()?;
+        self.check_source_length()?;
+        self.check_generation()
+    }
+
+    /// The language model that is trained has no more positions than `max_tokens`.
+    fn check_source_length(&self) -> Result<(), TrainingError> {
+        let Some(source) = &self.diffusion.source else { return Ok(()) };
+        let trained = matches!(self.autoencoder, AutoencoderSection::Trained(_));
+        if trained
+            && source.encoder == SourceEncoderChoice::Autoencoder
+            && source.max_tokens > self.max_tokens
+        {
+            return Err(TrainingError::setting(
+                "diffusion.source.max_tokens",
+                format!(
+                    "is {}, must not exceed {}, the max_tokens of the language model that is trained",
+                    source.max_tokens, self.max_tokens
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The section of the first stage.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`] if there is none.
+    pub(crate) fn language_model(&self) -> Result<&LanguageModelSection, TrainingError> {
+        self.language_model.as_ref().ok_or_else(no_language_model)
+    }
+
+    /// The section of the second stage.
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`] if the autoencoder is given.
+    pub(crate) fn autoencoder_training(&self) -> Result<&AutoencoderTraining, TrainingError> {
+        self.autoencoder.training().ok_or_else(|| {
+            TrainingError::setting("autoencoder.folder", "gives an autoencoder; none is trained")
+        })
+    }
+
+    fn check_first_stages(
+        &self,
+        language_model: &LanguageModelSection,
+        autoencoder: &AutoencoderTraining,
+    ) -> Result<(), TrainingError> {
         language_model.training.check("language_model.training")?;
-        self.autoencoder.training.check("autoencoder.training")?;
-        self.diffusion.training.check("diffusion.training")?;
-        self.diffusion.objective.check()?;
+        autoencoder.training.check("autoencoder.training")?;
         language_model.noising.check()?;
-        let noise = self.autoencoder.objective.latent_noise;
+        let noise = autoencoder.objective.latent_noise;
         if !(noise.is_finite() && noise >= 0.0) {
             return Err(TrainingError::setting(
                 "autoencoder.objective.latent_noise",
@@ -266,28 +393,36 @@ impl TrainingConfig {
             ));
         }
         language_model.model.bart(language_model.vocabulary, self.max_tokens).validate()?;
-        self.check_generation()?;
-        let perceiver =
-            self.autoencoder.model.perceiver(language_model.model.d_model, self.max_tokens);
+        let perceiver = autoencoder.model.perceiver(language_model.model.d_model, self.max_tokens);
         perceiver.validate()?;
+        self.diffusion.model.validate()?;
+        self.check_fit(&perceiver)
+    }
+
+    /// Checks that the denoiser takes the latents of this autoencoder, and that its texts may be as
+    /// long as the training's.
+    pub(crate) fn check_fit(&self, autoencoder: &PerceiverConfig) -> Result<(), TrainingError> {
         let denoiser = &self.diffusion.model;
-        denoiser.validate()?;
-        self.diffusion.schedule.init()?;
-        if denoiser.classes.is_some() {
-            return Err(TrainingError::setting(
-                "diffusion.model.classes",
-                "is taken from the data's labels; leave it out",
-            ));
-        }
-        if denoiser.latent_dim != perceiver.latent_dim || denoiser.max_latents < perceiver.latents {
+        if denoiser.latent_dim != autoencoder.latent_dim
+            || denoiser.max_latents < autoencoder.latents
+        {
             return Err(TrainingError::setting(
                 "diffusion.model",
                 format!(
                     "takes up to {} latents of {}, the autoencoder makes {} of {}",
                     denoiser.max_latents,
                     denoiser.latent_dim,
-                    perceiver.latents,
-                    perceiver.latent_dim
+                    autoencoder.latents,
+                    autoencoder.latent_dim
+                ),
+            ));
+        }
+        if self.max_tokens > autoencoder.max_tokens {
+            return Err(TrainingError::setting(
+                "max_tokens",
+                format!(
+                    "is {}, but the given autoencoder reads no more than {} tokens",
+                    self.max_tokens, autoencoder.max_tokens
                 ),
             ));
         }
@@ -296,8 +431,17 @@ impl TrainingConfig {
 
     /// What the finished model is sampled with, which would else fail only after all training.
     fn check_generation(&self) -> Result<(), TrainingError> {
-        if self.diffusion.sampling.steps == 0 {
+        let sampling = &self.diffusion.sampling;
+        if sampling.steps == 0 {
             return Err(TrainingError::setting("diffusion.sampling.steps", "must be at least 1"));
+        }
+        sampling.guidance.init::<3>()?;
+        if sampling.guidance != GuidanceConfig::default() && !self.diffusion.learns_null() {
+            return Err(TrainingError::setting(
+                "diffusion.sampling.guidance",
+                "needs predictions without the condition, which a model learns only with \
+                 class_dropout and source_dropout above 0",
+            ));
         }
         let max_length = self.diffusion.decoding.max_length;
         if !(2..=self.max_tokens).contains(&max_length) {
@@ -307,5 +451,63 @@ impl TrainingConfig {
             ));
         }
         Ok(())
+    }
+}
+
+fn no_language_model() -> TrainingError {
+    TrainingError::setting(
+        "language_model",
+        "is missing; add the section, or give a finished autoencoder's folder in [autoencoder]",
+    )
+}
+
+impl DiffusionSection {
+    /// Whether every condition of the model is also left away in training.
+    pub(crate) fn learns_null(&self) -> bool {
+        let labelled = self.data.iter().any(|set| set.label_column.is_some());
+        let objective = &self.objective;
+        let drops = [
+            (labelled, objective.class_dropout),
+            (self.source.is_some(), objective.source_dropout),
+        ];
+        drops.iter().all(|&(conditional, dropout)| !conditional || dropout > 0.0)
+    }
+
+    fn check(&self) -> Result<(), TrainingError> {
+        self.training.check("diffusion.training")?;
+        self.objective.check()?;
+        self.model.validate()?;
+        self.schedule.init()?;
+        for (setting, given, origin) in [
+            ("diffusion.model.classes", self.model.classes.is_some(), "the data's labels"),
+            (
+                "diffusion.model.source_dim",
+                self.model.source_dim.is_some(),
+                "the encoder in [diffusion.source]",
+            ),
+        ] {
+            if given {
+                let problem = format!("is taken from {origin}; leave it out");
+                return Err(TrainingError::setting(setting, problem));
+            }
+        }
+        self.check_sources()
+    }
+
+    fn check_sources(&self) -> Result<(), TrainingError> {
+        let mut sets = self.data.iter().chain(&self.validation);
+        match &self.source {
+            None if sets.any(|set| set.source_column.is_some()) => Err(TrainingError::setting(
+                "diffusion.source",
+                "is missing, but a text set has a source_column; add the section or remove the column",
+            )),
+            None => Ok(()),
+            Some(_) if sets.any(|set| set.source_column.is_none()) => Err(TrainingError::setting(
+                "diffusion.data",
+                "has a text set without a source_column, which [diffusion.source] needs; add it to all \
+                 sets, those for validation too",
+            )),
+            Some(source) => source.check(),
+        }
     }
 }

@@ -18,8 +18,7 @@ use crate::padding::Padding;
 pub struct SourceSection {
     /// The frozen language model whose encoder reads the sources; default that of the autoencoder.
     pub encoder: SourceEncoderChoice,
-    /// Longest source in tokens, with its special tokens; default 64. Texts of longer sources are left
-    /// out, and the finished model refuses longer sources.
+    /// Longest source in tokens, with its special tokens; default 64. Longer ones are cut off.
     pub max_tokens: usize,
 }
 
@@ -36,7 +35,10 @@ impl SourceSection {
     /// [`TrainingError::Setting`].
     pub fn check(&self) -> Result<(), TrainingError> {
         if self.max_tokens < 3 {
-            return Err(TrainingError::setting("diffusion.source.max_tokens", "must be at least 3"));
+            return Err(TrainingError::setting(
+                "diffusion.source.max_tokens",
+                "must be at least 3",
+            ));
         }
         Ok(())
     }
@@ -98,32 +100,32 @@ struct KeptStates {
 }
 
 impl SourceSet {
-    /// The sources `tokens`, one for each text, as token ids with special tokens, none of them longer
-    /// than `padding` allows.
+    /// The sources `texts`, one for each text of the set. Batches of them are padded to multiples of
+    /// `multiple` tokens.
+    ///
+    /// # Errors
+    /// As [`SourceReader::tokenize`].
     pub fn new(
         reader: Arc<SourceReader>,
-        tokens: Vec<Vec<u32>>,
-        pad_id: u32,
-        padding: Padding,
-        device: &Device,
-    ) -> Self {
-        let mut set = Self::unread(reader, tokens, pad_id, padding, device);
+        texts: &[&str],
+        multiple: usize,
+    ) -> Result<Self, TrainingError> {
+        let mut set = Self::unread(reader, texts, multiple)?;
         if set.bytes() <= KEPT_BYTES {
             set.keep();
         }
-        set
+        Ok(set)
     }
 
     fn unread(
         reader: Arc<SourceReader>,
-        tokens: Vec<Vec<u32>>,
-        pad_id: u32,
-        padding: Padding,
-        device: &Device,
-    ) -> Self {
+        texts: &[&str],
+        multiple: usize,
+    ) -> Result<Self, TrainingError> {
+        let TokenBatch { ids, pad_id } = reader.tokenize(texts)?;
         let mut index_of: HashMap<Vec<u32>, usize> = HashMap::new();
         let mut distinct = Vec::new();
-        let of_text = tokens
+        let of_text = ids
             .into_iter()
             .map(|source| {
                 *index_of.entry(source).or_insert_with_key(|source| {
@@ -132,7 +134,9 @@ impl SourceSet {
                 })
             })
             .collect();
-        Self { reader, distinct, of_text, pad_id, padding, kept: None, device: device.clone() }
+        let padding = Padding { max_tokens: reader.max_tokens(), multiple };
+        let device = reader.device();
+        Ok(Self { reader, distinct, of_text, pad_id, padding, kept: None, device })
     }
 
     /// How many texts have a source here.
@@ -215,9 +219,10 @@ mod tests {
 
     use super::*;
 
-    const SOURCES: [&str; 4] = ["name[A], food[B]", "name[C]", "name[A], food[B]", "area[riverside]"];
+    const SOURCES: [&str; 4] =
+        ["name[A], food[B]", "name[C]", "name[A], food[B]", "area[riverside]"];
 
-    fn reader(device: &Device) -> (Arc<SourceReader>, Vec<Vec<u32>>, u32) {
+    fn reader(device: &Device) -> Arc<SourceReader> {
         let tokenizer = TextTokenizer::train_byte_level_bpe(SOURCES, 300).expect("a tokenizer");
         let config = BartConfig {
             vocab_size: tokenizer.vocab_size(),
@@ -231,20 +236,18 @@ mod tests {
             decoder_ffn_dim: 32,
             ..BartConfig::default()
         };
-        let tokens = tokenizer.encode_batch(&SOURCES, usize::MAX).expect("tokens").ids;
-        let pad_id = tokenizer.pad_id();
         let language_model = LanguageModel::new(config, tokenizer, device).expect("a model");
-        (Arc::new(SourceReader::new(language_model, 24).expect("a reader")), tokens, pad_id)
+        Arc::new(SourceReader::new(language_model, 24).expect("a reader"))
     }
 
     #[test]
     fn kept_states_are_those_of_the_encoder() {
         let device = Device::default();
-        let (reader, tokens, pad_id) = reader(&device);
-        let padding = Padding { max_tokens: 24, multiple: 8 };
+        let reader = reader(&device);
+        let tokens = reader.tokenize(&SOURCES).expect("tokens").ids;
         let lengths: Vec<usize> = tokens.iter().map(Vec::len).collect();
-        let fresh = SourceSet::unread(reader.clone(), tokens.clone(), pad_id, padding, &device);
-        let kept = SourceSet::new(reader, tokens, pad_id, padding, &device);
+        let fresh = SourceSet::unread(reader.clone(), &SOURCES, 8).expect("sources");
+        let kept = SourceSet::new(reader, &SOURCES, 8).expect("sources");
         assert_eq!((kept.len(), kept.distinct.len()), (4, 3));
         assert!(kept.kept.is_some() && fresh.kept.is_none());
         for texts in [vec![0, 1, 2, 3], vec![3], vec![2, 2, 1]] {

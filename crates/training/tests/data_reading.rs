@@ -79,7 +79,8 @@ fn csv_header_may_be_quoted() {
         config.text_column = "ref".into();
         config.label_column = Some("mr".into());
     });
-    let expected = Record { text: "The A.".into(), label: Some("name[A], food[B]".into()) };
+    let label = Some("name[A], food[B]".into());
+    let expected = Record { text: "The A.".into(), label, source: None };
     assert_eq!(records.expect("readable"), [expected]);
 }
 
@@ -186,6 +187,39 @@ fn missing_columns_list_those_present() {
 fn plain_text_has_no_labels() {
     let error = labelled("a.txt", b"a\n").expect_err("no columns");
     assert!(matches!(error, DataError::LabelsInPlainText { .. }));
+}
+
+#[test]
+fn sources_stand_beside_texts_and_labels() {
+    let expected = Record {
+        text: "The A.".into(),
+        label: Some("x".into()),
+        source: Some("name[A], food[B]".into()),
+    };
+    let csv = b"kind,text,mr\nx,The A.,\"name[A],  food[B]\"\n";
+    let jsonl = br#"{"mr": "name[A],  food[B]", "text": "The A.", "kind": "x"}"#;
+    for (name, bytes) in [("a.csv", &csv[..]), ("a.jsonl", &jsonl[..])] {
+        let records = read_file(name, bytes, |config| {
+            config.label_column = Some("kind".into());
+            config.source_column = Some("mr".into());
+        });
+        assert_eq!(records.expect("readable"), std::slice::from_ref(&expected));
+    }
+}
+
+#[test]
+fn sources_that_can_not_be_read_are_named() {
+    let with_sources = |name: &str, bytes: &[u8]| {
+        read_file(name, bytes, |config| config.source_column = Some("mr".into()))
+            .expect_err("no source")
+    };
+    assert!(matches!(with_sources("a.txt", b"a\n"), DataError::SourcesInPlainText { .. }));
+    let error = with_sources("a.csv", b"text\na\n");
+    assert!(matches!(&error, DataError::MissingColumn { column, .. } if column == "mr"), "{error}");
+    let error = with_sources("a.csv", b"text,mr\na,b\na, \n");
+    assert!(matches!(&error, DataError::Empty { line: 3, .. }), "{error}");
+    let error = with_sources("a.jsonl", b"{\"text\": \"a\", \"mr\": 3}\n");
+    assert!(matches!(&error, DataError::WrongType { column, .. } if column == "mr"), "{error}");
 }
 
 #[test]

@@ -1,18 +1,25 @@
 //! A model of a few hundred kilobytes with random parameters, the same ones on every run.
 
+#![allow(dead_code)] // Each test uses some of this module.
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentStatistics, PerceiverConfig};
 use latent_text_conditioning::ClassLabels;
-use latent_text_denoiser::DenoiserConfig;
+use latent_text_denoiser::{Denoiser, DenoiserConfig};
 use latent_text_diffusion::{NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind};
-use latent_text_generation::{FORMAT_VERSION, LatentText, ModelConfig, SamplingDefaults};
+use latent_text_generation::{
+    FORMAT_VERSION, LatentText, ModelConfig, SamplingDefaults, SourceConfig, SourceEncoder,
+};
 use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
 
 pub const LABELS: [&str; 3] = ["pub", "cafe", "inn"];
 pub const LATENT_DIM: usize = 8;
 
 const MAX_TOKENS: usize = 16;
+
+/// Sources of a model for sources have at most so many tokens.
+pub const SOURCE_TOKENS: usize = 14;
 
 /// A class-conditional model.
 pub fn conditional() -> LatentText {
@@ -30,6 +37,27 @@ pub fn model(labels: Option<ClassLabels>, latent_norm: LatentNorm) -> LatentText
     let autoencoder = autoencoder(latent_norm, &device);
     let denoiser = randomised(config.denoiser.init(&device));
     LatentText::new(config, autoencoder, denoiser, &device).unwrap()
+}
+
+/// A class-conditional model for sources, which the autoencoder's encoder or one of another width reads.
+pub fn for_sources(encoder: SourceEncoder) -> LatentText {
+    let device = Device::default();
+    let mut config = config(Some(ClassLabels::new(LABELS).unwrap()));
+    config.source = Some(SourceConfig { encoder, max_tokens: SOURCE_TOKENS });
+    let autoencoder = autoencoder(LatentNorm::L2, &device);
+    if encoder == SourceEncoder::Autoencoder {
+        config.denoiser.source_dim = Some(16);
+        let denoiser = denoiser(&config, &device);
+        return LatentText::new(config, autoencoder, denoiser, &device).unwrap();
+    }
+    config.denoiser.source_dim = Some(24);
+    let (denoiser, encoder) = (denoiser(&config, &device), language_model(24, &device));
+    LatentText::with_source_encoder(config, autoencoder, denoiser, &device, encoder).unwrap()
+}
+
+/// A denoiser with random parameters.
+pub fn denoiser(config: &ModelConfig, device: &Device) -> Denoiser {
+    randomised(config.denoiser.init(device))
 }
 
 pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
@@ -51,27 +79,18 @@ pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
         prediction: Prediction::V,
         labels,
         statistics: LatentStatistics { mean: vec![3.0; LATENT_DIM], scale: 2.0, count: 100 },
-        sampling: SamplingDefaults { sampler: SamplerKind::Ddpm, steps: 6, rescale_x0: false },
+        source: None,
+        null_trained: true,
+        sampling: SamplingDefaults {
+            sampler: SamplerKind::Ddpm,
+            steps: 6,
+            ..SamplingDefaults::default()
+        },
         decoding: GenerationConfig { max_length: MAX_TOKENS, ..GenerationConfig::default() },
     }
 }
 
 pub fn autoencoder(latent_norm: LatentNorm, device: &Device) -> LanguageAutoencoder {
-    let tokenizer = TextTokenizer::train_byte_level_bpe(words(), 1000).unwrap();
-    let bart = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: MAX_TOKENS,
-        d_model: 16,
-        encoder_layers: 1,
-        encoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_layers: 1,
-        decoder_attention_heads: 2,
-        decoder_ffn_dim: 32,
-        ..BartConfig::default()
-    };
-    let mut language_model = LanguageModel::new(bart, tokenizer, device).unwrap();
-    language_model.model = randomised(language_model.model);
     let config = PerceiverConfig {
         dim_lm: 16,
         latents: 4,
@@ -83,7 +102,26 @@ pub fn autoencoder(latent_norm: LatentNorm, device: &Device) -> LanguageAutoenco
         latent_norm,
     };
     let perceiver = randomised(config.init(device));
-    LanguageAutoencoder::new(language_model, perceiver, config).unwrap()
+    LanguageAutoencoder::new(language_model(16, device), perceiver, config).unwrap()
+}
+
+fn language_model(d_model: usize, device: &Device) -> LanguageModel {
+    let tokenizer = TextTokenizer::train_byte_level_bpe(words(), 1000).unwrap();
+    let bart = BartConfig {
+        vocab_size: tokenizer.vocab_size(),
+        max_position_embeddings: MAX_TOKENS,
+        d_model,
+        encoder_layers: 1,
+        encoder_attention_heads: 2,
+        encoder_ffn_dim: 32,
+        decoder_layers: 1,
+        decoder_attention_heads: 2,
+        decoder_ffn_dim: 32,
+        ..BartConfig::default()
+    };
+    let mut language_model = LanguageModel::new(bart, tokenizer, device).unwrap();
+    language_model.model = randomised(language_model.model);
+    language_model
 }
 
 /// Made-up words, so many that few tokens of the vocabulary are single bytes.

@@ -31,8 +31,8 @@ pub struct GenerationConfig {
     /// What takes the last place of a text that reaches `max_length`. Default as the model's
     /// configuration says.
     pub forced_eos: ForcedToken,
-    /// Number of texts for every source. Greedy decoding has one only, beam search at most as many as
-    /// it has beams, sampling at most 65,536. Default 1.
+    /// Number of texts for every source. Greedy decoding has one only, sampling at most 65,536, beam
+    /// search at most as many as it has beams, and fewer where the settings allow no more. Default 1.
     pub returns: usize,
     /// Whether texts that are not from a beam search, which always gives them, carry their score.
     /// Default false.

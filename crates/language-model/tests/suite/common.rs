@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use latent_text_language_model::{Bart, BartConfig};
 use latent_text_nn::weights::TensorFile;
 
@@ -37,6 +37,16 @@ pub fn prompts(file: &TensorFile, device: &Device) -> Prompts {
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap()
+}
+
+/// Whether the device computes in bf16. On others results in it would mean nothing, so that a test says
+/// what it leaves out.
+pub fn computes_in_bf16() -> bool {
+    let supported = Device::default().supports_dtype(FloatDType::BF16);
+    if !supported {
+        println!("left out: this device does not compute in bf16");
+    }
+    supported
 }
 
 /// The largest difference between two tensors.

@@ -126,7 +126,8 @@ fn losses_and_gradients_are_those_of_transformers_and_leave_a_frozen_model_alone
         let largest = values(case.gradient.clone().abs().max())[0];
         println!("{name}: loss {plain:e}, {trained:e}, gradient {gradient:e} of {largest}");
         assert!(plain < 1e-4 && trained < 1e-4);
-        assert!(gradient < 1e-4 && gradient < 1e-3 * largest);
+        // ndarray's derivative of GELU is off by 1e-4 here, that of flex by 1e-6.
+        assert!(gradient < 2e-4 && gradient < 1e-3 * largest);
         let (all, reached) = network.parameters(&gradients);
         assert!(all > 30, "{all}");
         assert_eq!(reached, 0);

@@ -2,24 +2,34 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData};
-use latent_text_conditioning::ClassLabels;
-use latent_text_denoiser::{Conditions, Denoiser, SelfCondition};
-use latent_text_diffusion::{LossKind, NoiseSchedule, Prediction, add_noise, loss, rescale_norm};
-use rand::RngExt;
+use latent_text_conditioning::{ClassLabels, kept_per_sample};
+use latent_text_denoiser::{Conditions, Denoiser, SelfCondition, Source};
+use latent_text_diffusion::{
+    LossKind, LossWeight, NoiseLevel, NoiseSchedule, Prediction, TimeSampler, TimeSampling,
+    add_noise, loss, rescale_norm, weighted_loss,
+};
 use serde::{Deserialize, Serialize};
 
 use super::mean;
 use crate::TrainingError;
 use crate::latents::LatentSet;
 use crate::order::{BatchOrder, EpochPermutation, generator};
+use crate::source::SourceSet;
 use crate::trainer::{Stage, Validation};
 
 /// What the denoiser is trained towards (LD4LG, sections 3.2 and 3.3).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiffusionObjective {
-    /// Distance between output and target; default L2.
+    /// Distance between output and target; default L2. LD4LG has L1 for models with sources.
     pub loss: LossKind,
+    /// How much each noise level counts; default uniform, as in LD4LG.
+    #[serde(skip_serializing_if = "is_default")]
+    pub weight: LossWeight,
+    /// How the times, and so the noise levels, of a batch are drawn; default uniform, as in LD4LG.
+    /// Importance sampling can't be used: batches are made ahead of the losses that it needs.
+    #[serde(skip_serializing_if = "is_default")]
+    pub times: TimeSampling,
     /// Share of each batch that is given an estimate of the clean latents; default 0.5.
     ///
     /// The rows of a batch are in random order, so the share is met exactly, sample by sample, and
@@ -27,23 +37,58 @@ pub struct DiffusionObjective {
     pub self_conditioning: f64,
     /// Probability with which a sample's class is replaced by the null class; default 0.1.
     pub class_dropout: f64,
+    /// Probability with which a sample's source is replaced by the null source, which guidance needs;
+    /// default 0.1.
+    #[serde(skip_serializing_if = "is_usual_dropout")]
+    pub source_dropout: f64,
+}
+
+const USUAL_DROPOUT: f64 = 0.1;
+
+// Settings that a training can do without are left out of what checkpoints are compared by, so that
+// those made before there were such settings can still be resumed.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_usual_dropout(value: &f64) -> bool {
+    *value == USUAL_DROPOUT
 }
 
 impl Default for DiffusionObjective {
     fn default() -> Self {
-        Self { loss: LossKind::L2, self_conditioning: 0.5, class_dropout: 0.1 }
+        Self {
+            loss: LossKind::L2,
+            weight: LossWeight::Uniform,
+            times: TimeSampling::Uniform,
+            self_conditioning: 0.5,
+            class_dropout: USUAL_DROPOUT,
+            source_dropout: USUAL_DROPOUT,
+        }
     }
 }
 
 impl DiffusionObjective {
-    /// Checks that both settings are shares.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// [`TrainingError::Setting`].
+    /// [`TrainingError::Setting`] for a share outside 0..=1 or a way to draw times that can't be used,
+    /// [`TrainingError::Diffusion`] for a parameter of the loss, its weight or the times out of range.
     pub fn check(&self) -> Result<(), TrainingError> {
-        for (name, value) in
-            [("self_conditioning", self.self_conditioning), ("class_dropout", self.class_dropout)]
-        {
+        self.loss.check()?;
+        self.weight.check()?;
+        if self.times.init()?.needs_losses() {
+            return Err(TrainingError::setting(
+                "diffusion.objective.times",
+                "can't be importance, as batches are made before the losses that it needs are known; \
+                 use uniform, low_discrepancy or logit_normal",
+            ));
+        }
+        for (name, value) in [
+            ("self_conditioning", self.self_conditioning),
+            ("class_dropout", self.class_dropout),
+            ("source_dropout", self.source_dropout),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(TrainingError::setting(
                     format!("diffusion.objective.{name}"),
@@ -59,6 +104,14 @@ impl DiffusionObjective {
 pub type SampleDecoder =
     dyn Fn(&Denoiser, usize) -> Result<Vec<String>, TrainingError> + Send + Sync;
 
+/// Texts as the denoiser is trained on them.
+pub struct DiffusionSet {
+    /// Their latents and classes.
+    pub latents: LatentSet,
+    /// What they are written for, one source for each, if the model is to have sources.
+    pub sources: Option<SourceSet>,
+}
+
 /// Trains the denoiser on latents that were computed beforehand.
 pub struct DiffusionStage {
     /// The objective.
@@ -71,13 +124,15 @@ pub struct DiffusionStage {
     pub rescale_estimate: bool,
     /// The classes, if the model is class-conditional.
     pub labels: Option<ClassLabels>,
-    /// Training latents.
-    pub train: Arc<LatentSet>,
-    /// Validation latents.
-    pub validation: Arc<LatentSet>,
+    /// Draws the times of a batch.
+    pub times: TimeSampler,
+    /// Training texts.
+    pub train: Arc<DiffusionSet>,
+    /// Validation texts.
+    pub validation: Arc<DiffusionSet>,
     /// Samples in a batch.
     pub batch_size: usize,
-    /// Seed of order, times and class dropout.
+    /// Seed of order, times and dropout of conditions.
     pub seed: u64,
     /// The device, without autodiff.
     pub device: Device,
@@ -85,11 +140,24 @@ pub struct DiffusionStage {
     pub decode_samples: Box<SampleDecoder>,
 }
 
-/// Which latents, at which noise level, under which class.
+/// Which latents, at which noise level, under which class, with or without their source.
 pub struct DiffusionBatch {
     indices: Vec<i32>,
     times: Vec<f64>,
     classes: Option<Vec<i32>>,
+    /// Which samples keep their source; none if all do.
+    with_source: Option<Vec<bool>>,
+}
+
+/// The probabilities with which conditions are left away.
+#[derive(Clone, Copy)]
+struct ConditionDropout {
+    class: f64,
+    source: f64,
+}
+
+impl ConditionDropout {
+    const NONE: Self = Self { class: 0.0, source: 0.0 };
 }
 
 /// Validation never reads more batches than this.
@@ -104,7 +172,9 @@ impl Stage for DiffusionStage {
     }
 
     fn batches(&self) -> Box<dyn FnMut(u64) -> DiffusionBatch + Send> {
-        self.batch_maker(&self.train, self.objective.class_dropout)
+        let DiffusionObjective { class_dropout, source_dropout, .. } = self.objective;
+        let dropout = ConditionDropout { class: class_dropout, source: source_dropout };
+        self.batch_maker(&self.train, dropout)
     }
 
     fn loss(&self, model: &Denoiser, batch: DiffusionBatch) -> Tensor<1> {
@@ -114,14 +184,16 @@ impl Stage for DiffusionStage {
         let conditions = Conditions {
             self_cond: estimate.map(|estimate| estimate.on_autodiff(&device)),
             classes: noisy.classes.map(|classes| classes.autodiff()),
+            source: noisy.source.map(|source| model.read_source(source.on_autodiff(&device))),
             ..Conditions::default()
         };
         let output = model.forward(noisy.z.autodiff(), noisy.alpha.autodiff(), conditions);
-        loss(self.objective.loss, output, noisy.target.autodiff())
+        let weights = noisy.weights.map(|weights| weights.autodiff());
+        self.batch_loss(output, noisy.target.autodiff(), weights)
     }
 
     fn validate(&self, model: &Denoiser, samples: usize) -> Result<Validation, TrainingError> {
-        let mut make = self.batch_maker(&self.validation, 0.0);
+        let mut make = self.batch_maker(&self.validation, ConditionDropout::NONE);
         let mut losses = Vec::new();
         for index in 0..VALIDATION_BATCHES {
             let noisy = self.noisy(&self.validation, &make(index));
@@ -129,10 +201,11 @@ impl Stage for DiffusionStage {
             let conditions = Conditions {
                 self_cond: estimate.map(Estimate::on_plain),
                 classes: noisy.classes,
+                source: noisy.source.map(|source| model.read_source(source.on_plain())),
                 ..Conditions::default()
             };
             let output = model.forward(noisy.z, noisy.alpha, conditions);
-            losses.push(loss(self.objective.loss, output, noisy.target));
+            losses.push(self.batch_loss(output, noisy.target, noisy.weights));
         }
         let texts = if samples > 0 { (self.decode_samples)(model, samples)? } else { Vec::new() };
         Ok(Validation { values: vec![("loss".to_string(), mean(losses)?)], texts })
@@ -144,7 +217,39 @@ struct Noisy {
     z: Tensor<3>,
     alpha: Tensor<1>,
     classes: Option<Tensor<1, Int>>,
+    source: Option<NoisySource>,
     target: Tensor<3>,
+    /// What each sample's loss counts; none if all count the same.
+    weights: Option<Tensor<1>>,
+}
+
+/// The sources of a batch, and which samples keep theirs.
+#[derive(Clone)]
+struct NoisySource {
+    states: Tensor<3>,
+    mask: Tensor<2, Bool>,
+    present: Option<Vec<bool>>,
+}
+
+impl NoisySource {
+    fn on_plain(self) -> Source {
+        let device = self.states.device();
+        let present = self.present.map(|present| bools(&present, &device));
+        Source { states: self.states, mask: Some(self.mask), present }
+    }
+
+    fn on_autodiff(self, device: &Device) -> Source {
+        let present = self.present.map(|present| bools(&present, device));
+        Source { states: self.states.autodiff(), mask: Some(self.mask.autodiff()), present }
+    }
+
+    fn first(self, rows: usize) -> Self {
+        Self {
+            states: self.states.slice(0..rows),
+            mask: self.mask.slice(0..rows),
+            present: self.present.map(|present| present[..rows].to_vec()),
+        }
+    }
 }
 
 /// Estimates of the clean latents for the first rows of a batch; zeros in the others.
@@ -171,33 +276,59 @@ fn bools(values: &[bool], device: &Device) -> Tensor<1, Bool> {
 impl DiffusionStage {
     fn batch_maker(
         &self,
-        latents: &LatentSet,
-        class_dropout: f64,
+        set: &DiffusionSet,
+        dropout: ConditionDropout,
     ) -> Box<dyn FnMut(u64) -> DiffusionBatch + Send> {
+        let latents = &set.latents;
         let order = BatchOrder::new(latents.len(), self.batch_size, self.seed);
         let classes =
             self.labels.as_ref().map(|labels| (labels.clone(), latents.classes().to_vec()));
-        let seed = self.seed;
+        let drops_sources = set.sources.is_some() && dropout.source > 0.0;
+        let (seed, times) = (self.seed, self.times.clone());
         let mut permutation = EpochPermutation::default();
         Box::new(move |batch| {
             let indices = order.indices(batch, &mut permutation).to_vec();
             // Apart from the order of the samples and the noise on the device.
             let mut rng = generator(seed ^ 0x7469_6d65, batch);
-            let times = indices.iter().map(|_| rng.random::<f64>()).collect();
+            let times = times.draw(indices.len(), &mut rng).times;
             let classes = classes.as_ref().map(|(labels, classes)| {
                 let chosen: Vec<usize> = indices.iter().map(|&index| classes[index]).collect();
-                let kept = labels.drop_per_sample(&chosen, class_dropout, &mut rng);
+                let kept = labels.drop_per_sample(&chosen, dropout.class, &mut rng);
                 kept.into_iter().map(|class| class as i32).collect()
             });
+            let with_source =
+                drops_sources.then(|| kept_per_sample(indices.len(), dropout.source, &mut rng));
             DiffusionBatch {
                 indices: indices.into_iter().map(|index| index as i32).collect(),
                 times,
                 classes,
+                with_source,
             }
         })
     }
 
-    fn noisy(&self, latents: &LatentSet, batch: &DiffusionBatch) -> Noisy {
+    fn batch_loss(
+        &self,
+        output: Tensor<3>,
+        target: Tensor<3>,
+        weights: Option<Tensor<1>>,
+    ) -> Tensor<1> {
+        match weights {
+            None => loss(self.objective.loss, output, target),
+            Some(weights) => weighted_loss(self.objective.loss, output, target, weights),
+        }
+    }
+
+    /// The weights of the samples' noise levels; none if they are all 1.
+    fn weights(&self, times: &[f64]) -> Option<Tensor<1>> {
+        if self.objective.weight == LossWeight::Uniform {
+            return None;
+        }
+        let levels: Vec<NoiseLevel> = times.iter().map(|&time| self.schedule.level(time)).collect();
+        Some(self.objective.weight.weights(&levels, self.prediction, &self.device))
+    }
+
+    fn noisy(&self, set: &DiffusionSet, batch: &DiffusionBatch) -> Noisy {
         let rows = batch.indices.len();
         let ints = |values: &[i32]| {
             Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [rows]), &self.device)
@@ -205,12 +336,17 @@ impl DiffusionStage {
         let alphas: Vec<f32> =
             batch.times.iter().map(|&time| self.schedule.alpha(time) as f32).collect();
         let alpha = Tensor::from_floats(alphas.as_slice(), &self.device);
-        let x0 = latents.select(ints(&batch.indices));
+        let x0 = set.latents.select(ints(&batch.indices));
         let eps = x0.random_like(Distribution::Normal(0.0, 1.0));
         Noisy {
             z: add_noise(x0.clone(), eps.clone(), alpha.clone()),
             target: self.prediction.target(x0, eps, alpha.clone()),
             classes: batch.classes.as_ref().map(|classes| ints(classes)),
+            source: set.sources.as_ref().map(|sources| {
+                let (states, mask) = sources.read(&batch.indices);
+                NoisySource { states, mask, present: batch.with_source.clone() }
+            }),
+            weights: self.weights(&batch.times),
             alpha,
         }
     }
@@ -225,7 +361,9 @@ impl DiffusionStage {
         let z = noisy.z.clone().slice(0..given);
         let alpha = noisy.alpha.clone().slice(0..given);
         let classes = noisy.classes.clone().map(|classes| classes.slice(0..given));
-        let conditions = Conditions { classes, ..Conditions::default() };
+        let source = noisy.source.clone().map(|source| source.first(given).on_plain());
+        let source = source.map(|source| model.read_source(source));
+        let conditions = Conditions { classes, source, ..Conditions::default() };
         let output = model.forward(z.clone(), alpha.clone(), conditions);
         let mut x0 = self.prediction.to_x0(z, alpha, output);
         if self.rescale_estimate {
@@ -269,13 +407,15 @@ mod tests {
         let device = Device::default();
         device.seed(1);
         let latents = Tensor::random([TEXTS, LATENTS, DIM], Distribution::Default, &device);
-        let set = Arc::new(LatentSet::of(latents, (0..TEXTS).map(|text| text % 3).collect()));
+        let latents = LatentSet::of(latents, (0..TEXTS).map(|text| text % 3).collect());
+        let set = Arc::new(DiffusionSet { latents, sources: None });
         DiffusionStage {
             objective,
             schedule: NoiseScheduleConfig::default().init().expect("a schedule"),
             prediction,
             rescale_estimate: true,
             labels: Some(ClassLabels::new(["a", "b", "c"]).expect("labels")),
+            times: TimeSampling::Uniform.init().expect("times"),
             train: set.clone(),
             validation: set,
             batch_size: ROWS,
@@ -310,11 +450,15 @@ mod tests {
 
     /// The loss of batch 5 by its formula, on the host but for the network.
     fn expected_loss(stage: &DiffusionStage, share: usize, prediction: Prediction) -> f64 {
+        expected_losses(stage, share, prediction).iter().sum::<f64>() / ROWS as f64
+    }
+
+    fn expected_losses(stage: &DiffusionStage, share: usize, prediction: Prediction) -> Vec<f64> {
         let device = &stage.device;
         let model = denoiser(false);
         let batch = (stage.batches())(5);
         let texts = Tensor::<1, Int>::arange(0..TEXTS as i64, device);
-        let all = values(stage.train.select(texts));
+        let all = values(stage.train.latents.select(texts));
         let size = LATENTS * DIM;
         device.seed(9);
         let shape = [ROWS, LATENTS, DIM];
@@ -359,11 +503,12 @@ mod tests {
         }
         let informed =
             values(forward(Some(SelfCondition { estimate: tensor(estimate), present: None })));
-        let squares = (0..ROWS * size).map(|at| {
+        let square = |at: usize| {
             let output = if at / size < share { informed[at] } else { plain[at] };
             f64::from(output - target[at]).powi(2)
-        });
-        squares.sum::<f64>() / (ROWS * size) as f64
+        };
+        let of_row = |row: usize| (row * size..(row + 1) * size).map(square).sum::<f64>();
+        (0..ROWS).map(|row| of_row(row) / size as f64).collect()
     }
 
     fn loss_of(stage: &DiffusionStage) -> f64 {
@@ -398,6 +543,24 @@ mod tests {
             losses.push(loss);
         }
         assert!(losses.windows(2).all(|pair| (pair[0] - pair[1]).abs() > 1e-4), "{losses:?}");
+    }
+
+    #[test]
+    fn noise_levels_count_by_their_weight() {
+        let _turn = device_turn();
+        let weight = LossWeight::MinSnr { gamma: 2.0 };
+        let objective =
+            DiffusionObjective { self_conditioning: 0.0, weight, ..DiffusionObjective::default() };
+        let stage = stage(objective, Prediction::V);
+        let batch = (stage.batches())(5);
+        let weights = batch
+            .times
+            .iter()
+            .map(|&time| weight.weight(stage.schedule.level(time), Prediction::V));
+        let losses = expected_losses(&stage, 0, Prediction::V);
+        let expected = weights.zip(losses).map(|(weight, loss)| weight * loss).sum::<f64>();
+        let (loss, expected) = (loss_of(&stage), expected / ROWS as f64);
+        assert!((loss / expected - 1.0).abs() < 1e-4, "{loss}, {expected}");
     }
 
     #[test]

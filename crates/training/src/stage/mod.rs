@@ -5,7 +5,9 @@ mod diffusion;
 mod language_model;
 
 pub use autoencoder::{AutoencoderInputs, AutoencoderObjective, AutoencoderStage};
-pub use diffusion::{DiffusionBatch, DiffusionObjective, DiffusionStage, SampleDecoder};
+pub use diffusion::{
+    DiffusionBatch, DiffusionObjective, DiffusionSet, DiffusionStage, SampleDecoder,
+};
 pub use language_model::{
     DenoisingBatch, LanguageModelInputs, LanguageModelStage, PretrainingText,
 };

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,4 +163,41 @@ pub fn finish(
 
 pub fn start() -> Vec<f32> {
     (0..INPUTS * OUTPUTS + OUTPUTS).map(|index| (index as f32 * 0.7).sin()).collect()
+}
+
+/// Every file below `folder` by its path.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("a file below").to_string_lossy();
+                found.insert(name.into_owned(), fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}
+
+pub fn assert_same(actual: &Path, expected: &Path, kept: impl Fn(&str) -> bool) {
+    let (actual, expected) = (files(actual), files(expected));
+    let names = |files: &BTreeMap<String, Vec<u8>>| -> Vec<String> {
+        files.keys().filter(|name| kept(name)).cloned().collect()
+    };
+    assert_eq!(names(&actual), names(&expected));
+    for name in names(&actual) {
+        assert!(actual[&name] == expected[&name], "{name} differs");
+    }
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        let path = to.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
 }

@@ -2,7 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use latent_text_training::optimisation::{Decay, EmaConfig};
-use latent_text_training::{Precision, TrainingConfig, TrainingError};
+use latent_text_training::source::SourceEncoderChoice;
+use latent_text_training::{AutoencoderSection, Precision, TrainingConfig, TrainingError};
 
 const MINIMAL: &str = r#"
 [language_model]
@@ -32,7 +33,7 @@ fn read(text: &str) -> (Result<TrainingConfig, TrainingError>, PathBuf) {
 fn what_is_left_out_has_its_default() {
     let config = read(MINIMAL).0.expect("a configuration");
     assert_eq!((config.seed, config.precision, config.max_tokens), (42, Precision::F32, 64));
-    assert_eq!(config.language_model.vocabulary, 4096);
+    assert_eq!(config.language_model.expect("a section").vocabulary, 4096);
     let training = &config.diffusion.training;
     assert_eq!((training.steps, training.batch_size, training.accumulation), (10_000, 64, 1));
     assert_eq!((training.learning_rate.peak, training.learning_rate.warmup_steps), (1e-4, 1000));
@@ -43,7 +44,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(EmaConfig::default(), EmaConfig { decay: 0.9999, power: 0.75, update_after: 100 });
     let objective = &config.diffusion.objective;
     assert_eq!((objective.self_conditioning, objective.class_dropout), (0.5, 0.1));
-    assert_eq!(config.autoencoder.objective.latent_noise, 0.0);
+    let autoencoder = config.autoencoder.training().expect("it is trained");
+    assert_eq!(autoencoder.objective.latent_noise, 0.0);
 }
 
 #[test]
@@ -156,8 +158,86 @@ fn the_example_configurations_can_be_used() {
 #[test]
 fn the_readme_s_configuration_can_be_used() {
     let readme = include_str!("../../README.md");
-    let (_, example) = readme.split_once("```toml\n").expect("an example");
-    let (example, _) = example.split_once("```").expect("its end");
-    let config = read(example).0.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.diffusion.training.ema, Some(EmaConfig::default()));
+    let examples: Vec<&str> = readme.split("```toml\n").skip(1).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let (example, _) = example.split_once("```").expect("its end");
+        let config = read(example).0.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.diffusion.training.ema, Some(EmaConfig::default()));
+    }
+}
+
+const GIVEN: &str = r#"
+[autoencoder]
+folder = "model"
+
+[diffusion]
+data = [{ path = "texts.csv", source_column = "mr" }]
+validation = [{ path = "texts.csv", source_column = "mr" }]
+source = { encoder = "bart" }
+training = {}
+"#;
+
+#[test]
+fn an_autoencoder_can_be_given_in_place_of_its_training() {
+    let config = read(GIVEN).0.expect("a configuration");
+    assert_eq!(config.autoencoder, AutoencoderSection::Given { folder: "model".into() });
+    assert_eq!(config.language_model, None);
+    let source = config.diffusion.source.clone().expect("sources");
+    assert_eq!(
+        (source.encoder, source.max_tokens),
+        (SourceEncoderChoice::Folder("bart".into()), 64)
+    );
+    let text = toml::to_string(&config).expect("TOML");
+    assert_eq!(read(&text).0.expect("a configuration"), config);
+
+    for (old, new, detail) in [
+        ("folder = \"model\"", "folder = \"model\"\ntraining = {}", "leave out `training`"),
+        ("folder = \"model\"", "data = []\nvalidation = []", "missing field `training`"),
+        ("folder = \"model\"", "floder = \"model\"", "`floder`"),
+        ("encoder = \"bart\"", "encodr = \"bart\"", "`encodr`"),
+    ] {
+        let (result, path) = read(&GIVEN.replacen(old, new, 1));
+        let error = result.expect_err(detail);
+        assert!(matches!(error, TrainingError::Config { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(detail) && message.contains("line"), "{message}");
+        assert!(message.contains(path.to_str().expect("a plain path")), "{message}");
+    }
+    let (_, sections) = MINIMAL.split_once("[autoencoder]").expect("sections");
+    let trained = read(&format!("[autoencoder]{sections}")).0.expect_err("no language model");
+    assert!(trained.to_string().contains("`language_model`: is missing"), "{trained}");
+    let (language_model, _) = MINIMAL.split_once("[autoencoder]").expect("sections");
+    let both = read(&format!("{language_model}{GIVEN}")).0.expect_err("two language models");
+    assert!(both.to_string().contains("leave the section out"), "{both}");
+}
+
+#[test]
+fn objectives_out_of_range_are_refused_by_name() {
+    for (setting, name) in [
+        ("source_dropout = 1.5", "diffusion.objective.source_dropout"),
+        ("weight = { min_snr = { gamma = -1.0 } }", "gamma"),
+        ("times = { logit_normal = { mean = 0.0, std = 0.0 } }", "std"),
+        ("times = { importance = {} }", "diffusion.objective.times"),
+        ("loss = { huber = { delta = 0.0 } }", "delta"),
+    ] {
+        let text = format!("{MINIMAL}\n[diffusion.objective]\n{setting}\n");
+        let error = read(&text).0.expect_err(name);
+        assert!(!matches!(error, TrainingError::Config { .. }), "{error:?}");
+        assert!(error.to_string().contains(name), "{error} does not name {name}");
+    }
+}
+
+#[test]
+fn new_settings_that_are_not_used_leave_checkpoints_usable() {
+    let config = read(MINIMAL).0.expect("a configuration");
+    let section = serde_json::to_value(&config.diffusion).expect("JSON");
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().expect("a table").keys().cloned().collect()
+    };
+    let objective = ["class_dropout", "loss", "self_conditioning"];
+    let mut found = keys(&section["objective"]);
+    found.sort();
+    assert_eq!(found, objective);
+    assert!(!keys(&section).contains(&"source".to_string()));
 }

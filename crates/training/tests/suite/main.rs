@@ -7,4 +7,5 @@ mod config;
 mod latents;
 mod optimisation;
 mod pipeline;
+mod sources;
 mod trainer;

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -11,11 +10,12 @@ use latent_text_autoencoder::LatentNorm;
 use latent_text_generation::{LatentText, Request};
 use latent_text_training::report::read_metrics;
 use latent_text_training::{
-    Pipeline, PipelineStage, Precision, Progress, TrainingConfig, TrainingError,
+    AutoencoderSection, AutoencoderTraining, LanguageModelSection, Pipeline, PipelineStage,
+    Precision, Progress, TrainingConfig, TrainingError,
 };
 use tempfile::TempDir;
 
-use crate::common::device_turn;
+use crate::common::{assert_same, copy, device_turn, files};
 
 const STEPS: u64 = 8;
 
@@ -88,6 +88,17 @@ impl Workshop {
     }
 }
 
+fn language_model(config: &mut TrainingConfig) -> &mut LanguageModelSection {
+    config.language_model.as_mut().expect("it is trained")
+}
+
+fn autoencoder(config: &mut TrainingConfig) -> &mut AutoencoderTraining {
+    match &mut config.autoencoder {
+        AutoencoderSection::Trained(training) => training,
+        AutoencoderSection::Given { .. } => panic!("it is given"),
+    }
+}
+
 fn texts(count: usize) -> String {
     let names = ["The Mill", "The Eagle", "Aromi", "The Vaults", "Cotto", "Zizzi", "The Punter"];
     let kinds = ["pub", "coffee shop", "restaurant"];
@@ -100,43 +111,6 @@ fn texts(count: usize) -> String {
             .expect("a string can be written to");
     }
     lines
-}
-
-/// Every file below `folder` by its path.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.strip_prefix(folder).expect("a file below").to_string_lossy();
-                found.insert(name.into_owned(), fs::read(&path).expect("a file"));
-            }
-        }
-    }
-    found
-}
-
-fn assert_same(actual: &Path, expected: &Path, kept: impl Fn(&str) -> bool) {
-    let (actual, expected) = (files(actual), files(expected));
-    let names = |files: &BTreeMap<String, Vec<u8>>| -> Vec<String> {
-        files.keys().filter(|name| kept(name)).cloned().collect()
-    };
-    assert_eq!(names(&actual), names(&expected));
-    for name in names(&actual) {
-        assert!(actual[&name] == expected[&name], "{name} differs");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for (name, bytes) in files(from) {
-        let path = to.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(path, bytes).expect("a file");
-    }
 }
 
 #[test]
@@ -185,7 +159,7 @@ fn other_formats_of_numbers_and_latents_resume_bit_by_bit() {
     {
         let mut workshop = Workshop::new();
         workshop.config.precision = precision;
-        workshop.config.autoencoder.model.latent_norm = latent_norm;
+        autoencoder(&mut workshop.config).model.latent_norm = latent_norm;
         let output = workshop.folder.path().join("output");
         workshop.finish(&output, false);
         let expected = files(&output);
@@ -326,10 +300,10 @@ fn other_settings_are_refused_on_resume() {
     refused(TrainingConfig { seed: 8, ..own.clone() }, "another seed");
     refused(TrainingConfig { max_tokens: 25, ..own.clone() }, "other parameters");
     let mut longer = own.clone();
-    longer.language_model.training.steps = 9;
+    language_model(&mut longer).training.steps = 9;
     refused(longer, "other settings");
     let mut wider = own.clone();
-    wider.language_model.model.d_model = 32;
+    language_model(&mut wider).model.d_model = 32;
     refused(wider, "other parameters");
     // Settings of later stages may still change.
     let mut later = own;

@@ -1,0 +1,110 @@
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use burn::tensor::{Device, FloatDType};
+use latent_text_autoencoder::LanguageAutoencoder;
+use latent_text_language_model::LanguageModel;
+use latent_text_nn::{weights, write_atomically};
+
+use crate::{FORMAT_VERSION, GenerationError, LatentText, ModelConfig, SourceEncoder};
+
+/// The file that describes a model folder. It is written last, so a folder without it is not whole.
+pub const MODEL_CONFIG_FILE: &str = "config.json";
+/// The file with the denoiser's weights.
+pub const DENOISER_FILE: &str = "denoiser.safetensors";
+/// The folder of the language model that reads sources, where it is not the autoencoder's.
+pub const SOURCE_ENCODER_FOLDER: &str = "source_encoder";
+
+impl LatentText {
+    /// Reads a model folder onto `device`.
+    ///
+    /// # Errors
+    /// [`GenerationError::NoModel`] if the folder is missing or half-written; otherwise what its files
+    /// answer when they are damaged or do not fit.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, GenerationError> {
+        let config = read_config(folder)?;
+        let denoiser_path = folder.join(DENOISER_FILE);
+        if !denoiser_path.exists() {
+            return Err(not_whole(folder, DENOISER_FILE));
+        }
+        let autoencoder = LanguageAutoencoder::load(folder, device)?;
+        config.denoiser.validate()?;
+        let denoiser = config.denoiser.init(device);
+        let denoiser = weights::load(denoiser, &denoiser_path, &|name| name.to_string())?;
+        if config.source.as_ref().is_none_or(|source| source.encoder == SourceEncoder::Autoencoder)
+        {
+            return Self::new(config, autoencoder, denoiser, device);
+        }
+        let source_folder = folder.join(SOURCE_ENCODER_FOLDER);
+        if !source_folder.exists() {
+            return Err(not_whole(folder, SOURCE_ENCODER_FOLDER));
+        }
+        let source_encoder = LanguageModel::load(&source_folder, device)?;
+        Self::with_source_encoder(config, autoencoder, denoiser, device, source_encoder)
+    }
+
+    /// Writes the model to `folder`, its weights as `dtype`; `config.json` comes last. A weaker denoiser
+    /// is no part of the folder.
+    ///
+    /// # Errors
+    /// What writing answers.
+    pub fn save(&self, folder: &Path, dtype: FloatDType) -> Result<(), GenerationError> {
+        fs::create_dir_all(folder).map_err(|source| GenerationError::File {
+            action: "create",
+            path: folder.to_path_buf(),
+            source,
+        })?;
+        self.autoencoder.save(folder, dtype)?;
+        if let Some(source) = &self.config.source
+            && source.encoder == SourceEncoder::Own
+            && let Some(reader) = &self.source_reader
+        {
+            reader.language_model().save(&folder.join(SOURCE_ENCODER_FOLDER), dtype)?;
+        }
+        weights::save(&self.denoiser, &folder.join(DENOISER_FILE), dtype, &|name| {
+            name.to_string()
+        })?;
+        let path = folder.join(MODEL_CONFIG_FILE);
+        let text = serde_json::to_string_pretty(&self.config)
+            .map_err(|source| GenerationError::Config { path: path.clone(), source })?;
+        write_atomically(&path, |file| writeln!(file, "{text}"))
+            .map_err(|source| GenerationError::File { action: "write", path, source })
+    }
+}
+
+fn read_config(folder: &Path) -> Result<ModelConfig, GenerationError> {
+    let path = folder.join(MODEL_CONFIG_FILE);
+    if !path.exists() {
+        return Err(not_whole(folder, MODEL_CONFIG_FILE));
+    }
+    let text = fs::read_to_string(&path).map_err(|source| GenerationError::File {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    let understood = |source| GenerationError::Config { path: path.clone(), source };
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(understood)?;
+    if let Some(found) = json.get("format_version").and_then(serde_json::Value::as_u64)
+        && found != u64::from(FORMAT_VERSION)
+    {
+        return Err(GenerationError::FormatVersion {
+            path: path.clone(),
+            found,
+            known: FORMAT_VERSION,
+        });
+    }
+    serde_json::from_value(json).map_err(understood)
+}
+
+fn not_whole(folder: &Path, missing: &str) -> GenerationError {
+    let (missing, hint) = if folder.is_dir() {
+        (
+            missing,
+            "; the folder may be half-written: copy it again, or end its training with --resume",
+        )
+    } else {
+        ("the folder itself", "; check the path")
+    };
+    GenerationError::NoModel { folder: folder.to_path_buf(), missing: missing.to_string(), hint }
+}
