@@ -1,4 +1,5 @@
-//! Trains a model from raw text: tokenizer and language model, autoencoder, diffusion.
+//! Trains a model from raw text: tokenizer and language model, autoencoder, diffusion. With a finished
+//! model's autoencoder, it trains the diffusion alone.
 //!
 //! ```sh
 //! cargo run --release --example train -- --config examples/configs/e2e-tiny.toml --output runs/e2e-tiny
@@ -35,7 +36,7 @@ struct Arguments {
     /// flex, ndarray, wgpu, vulkan, metal or cuda, as far as compiled in [default: flex].
     #[arg(long)]
     device: Option<String>,
-    /// Folder that the data paths of the configuration are relative to.
+    /// Folder that the paths of data and of given models in the configuration are relative to.
     #[arg(long, default_value = ".")]
     data_root: PathBuf,
 }

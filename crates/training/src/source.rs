@@ -214,15 +214,24 @@ impl SourceSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
 
     use super::*;
 
-    const SOURCES: [&str; 4] =
+    pub(crate) const SOURCES: [&str; 4] =
         ["name[A], food[B]", "name[C]", "name[A], food[B]", "area[riverside]"];
 
-    fn reader(device: &Device) -> Arc<SourceReader> {
+    /// The device's generator is shared by all threads.
+    pub(crate) fn device_turn() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An encoder of width 16 with fresh weights.
+    pub(crate) fn reader(device: &Device) -> Arc<SourceReader> {
         let tokenizer = TextTokenizer::train_byte_level_bpe(SOURCES, 300).expect("a tokenizer");
         let config = BartConfig {
             vocab_size: tokenizer.vocab_size(),
@@ -242,6 +251,7 @@ mod tests {
 
     #[test]
     fn kept_states_are_those_of_the_encoder() {
+        let _turn = device_turn();
         let device = Device::default();
         let reader = reader(&device);
         let tokens = reader.tokenize(&SOURCES).expect("tokens").ids;

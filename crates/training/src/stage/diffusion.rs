@@ -379,25 +379,18 @@ impl DiffusionStage {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, MutexGuard, PoisonError};
-
     use burn::tensor::FloatDType;
     use latent_text_denoiser::DenoiserConfig;
     use latent_text_diffusion::NoiseScheduleConfig;
 
     use super::*;
     use crate::optimisation::FlatLayout;
+    use crate::source::tests::{SOURCES, device_turn, reader};
 
     const TEXTS: usize = 12;
     const ROWS: usize = 6;
     const LATENTS: usize = 4;
     const DIM: usize = 8;
-
-    /// The device's generator is shared by all threads.
-    fn device_turn() -> MutexGuard<'static, ()> {
-        static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         tensor.try_into_vec_as::<f32>().expect("a float tensor")
@@ -427,6 +420,10 @@ mod tests {
 
     /// A denoiser whose parameters are all random, as fresh ones return zeros.
     fn denoiser(trained: bool) -> Denoiser {
+        denoiser_for(trained, None)
+    }
+
+    fn denoiser_for(trained: bool, source_dim: Option<usize>) -> Denoiser {
         let device = Device::default();
         let config = DenoiserConfig {
             latent_dim: DIM,
@@ -439,6 +436,7 @@ mod tests {
             dense_connections: 1,
             dropout: 0.0,
             classes: Some(3),
+            source_dim,
             ..DenoiserConfig::default()
         };
         let denoiser = config.init(&device);
@@ -585,6 +583,58 @@ mod tests {
             }
             let share = f64::from(dropped) / f64::from(drawn);
             let deviation = (probability * (1.0 - probability) / f64::from(drawn)).sqrt();
+            assert!((share - probability).abs() <= 4.0 * deviation, "{share} for {probability}");
+        }
+    }
+
+    /// The same stage with a source for each text, and the share of samples that lose theirs.
+    fn with_sources(stage: DiffusionStage, dropout: f64) -> DiffusionStage {
+        let all = Tensor::<1, Int>::arange(0..TEXTS as i64, &stage.device);
+        let classes = stage.train.latents.classes().to_vec();
+        let latents = LatentSet::of(stage.train.latents.select(all), classes);
+        let texts: Vec<&str> = SOURCES.into_iter().cycle().take(TEXTS).collect();
+        let sources = SourceSet::new(reader(&stage.device), &texts, 8).expect("sources");
+        let set = Arc::new(DiffusionSet { latents, sources: Some(sources) });
+        let objective = DiffusionObjective { source_dropout: dropout, ..stage.objective.clone() };
+        DiffusionStage { objective, train: set.clone(), validation: set, ..stage }
+    }
+
+    #[test]
+    fn sources_reach_the_network_unless_they_are_dropped() {
+        let _turn = device_turn();
+        for self_conditioning in [0.0, 0.5] {
+            let plain = || {
+                let objective =
+                    DiffusionObjective { self_conditioning, ..DiffusionObjective::default() };
+                stage(objective, Prediction::V)
+            };
+            let measured = |stage: &DiffusionStage| {
+                let model = denoiser_for(true, Some(16));
+                let batch = (stage.batches())(5);
+                stage.device.seed(9);
+                f64::from(values(stage.loss(&model, batch).inner())[0])
+            };
+            // Without sources the network takes the null source everywhere.
+            let null = measured(&plain());
+            let dropped = measured(&with_sources(plain(), 1.0));
+            assert!((dropped / null - 1.0).abs() < 1e-5, "{dropped}, {null}");
+            let told = measured(&with_sources(plain(), 0.0));
+            assert!((told / null - 1.0).abs() > 1e-3, "{told}, {null}");
+        }
+    }
+
+    #[test]
+    fn sources_are_dropped_with_their_probability() {
+        let _turn = device_turn();
+        for probability in [0.1, 0.3] {
+            let stage =
+                with_sources(stage(DiffusionObjective::default(), Prediction::V), probability);
+            let mut make = stage.batches();
+            let kept: Vec<bool> =
+                (0..1000).flat_map(|index| make(index).with_source.expect("a draw")).collect();
+            let count = kept.len() as f64;
+            let share = kept.iter().filter(|kept| !**kept).count() as f64 / count;
+            let deviation = (probability * (1.0 - probability) / count).sqrt();
             assert!((share - probability).abs() <= 4.0 * deviation, "{share} for {probability}");
         }
     }
