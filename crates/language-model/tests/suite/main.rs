@@ -3,6 +3,7 @@
 
 mod common;
 mod config;
+mod config_damage;
 mod decoding;
 mod folder;
 mod generation;
