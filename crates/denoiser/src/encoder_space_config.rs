@@ -1,8 +1,8 @@
 use burn::tensor::Device;
+use latent_text_nn::PositionBuckets;
 use serde::{Deserialize, Serialize};
 
 use crate::reference::{ENCODER_SPACE_NAMES, reference_name};
-use crate::relative_positions::Buckets;
 use crate::settings::{check_shape, check_sizes, refuse};
 use crate::transformer::TransformerShape;
 use crate::{DenoiserError, EncoderSpaceDenoiser, SkipRule};
@@ -132,9 +132,10 @@ impl EncoderSpaceDenoiserConfig {
             dense_connections: 0,
             skips: SkipRule::default(),
             cross_attention: true,
-            relative_positions: Some(Buckets {
+            relative_positions: Some(PositionBuckets {
                 count: self.relative_buckets,
                 max_distance: self.relative_distance,
+                bidirectional: true,
             }),
         }
     }

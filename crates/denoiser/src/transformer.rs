@@ -1,14 +1,14 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Tensor};
-use latent_text_nn::linear;
+use latent_text_nn::{PositionBuckets, linear};
 
 use crate::SkipRule;
 use crate::attention::{Attention, KeysValues};
 use crate::context::Context;
 use crate::feed_forward::FeedForward;
 use crate::masking::mask_bias;
-use crate::relative_positions::{Buckets, RelativePositions};
+use crate::relative_positions::RelativePositions;
 
 /// The settings of a transformer.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct TransformerShape {
     /// Whether every layer attends to a context.
     pub(crate) cross_attention: bool,
     /// Whether self-attention knows relative positions, and which it tells apart.
-    pub(crate) relative_positions: Option<Buckets>,
+    pub(crate) relative_positions: Option<PositionBuckets>,
 }
 
 /// Transformer layers, with long skips from the first to the last ones where there are dense

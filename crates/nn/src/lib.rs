@@ -4,13 +4,16 @@
 //!   call them. Burn's own modules hold the parameters; these functions choose the fast and the
 //!   numerically safe way to apply them.
 //! - [`attention`] and [`biased_attention`] with [`hiding_bias`], [`split_heads`] and [`merge_heads`].
+//! - [`PositionBuckets`]: biases of relative positions.
 //! - [`weights`]: a module's parameters to and from safetensors files under PyTorch's conventions.
 
 mod attention;
 mod file;
 mod layers;
+mod position_buckets;
 pub mod weights;
 
 pub use attention::{attention, biased_attention, hiding_bias, merge_heads, split_heads};
 pub use file::write_atomically;
 pub use layers::{cast_module, embedding, layer_norm, linear, softmax, unembedding};
+pub use position_buckets::PositionBuckets;

@@ -1,11 +1,12 @@
 use burn::nn::{Dropout, DropoutConfig, Embedding, Initializer, Linear};
 use burn::tensor::Device;
+use latent_text_nn::PositionBuckets;
 
 use super::attention::T5Attention;
 use super::layers::{
     AttentionLayer, DecoderBlock, EncoderBlock, FeedForward, FeedForwardLayer, RmsNorm,
 };
-use super::position_bias::{Buckets, RelativePositionBias};
+use super::position_bias::RelativePositionBias;
 use super::{T5, T5Decoder, T5Encoder};
 use crate::T5Config;
 use crate::generation::TextEnds;
@@ -97,7 +98,10 @@ impl T5Config {
         let count = self.relative_attention_num_buckets;
         let weight = self.normal(deviation(self.d_model)).init([count, self.num_heads], device);
         let max_distance = self.relative_attention_max_distance;
-        RelativePositionBias { weight, buckets: Buckets { count, max_distance, bidirectional } }
+        RelativePositionBias {
+            weight,
+            buckets: PositionBuckets { count, max_distance, bidirectional },
+        }
     }
 
     fn linear(&self, d_input: usize, d_output: usize, deviation: f64, device: &Device) -> Linear {
