@@ -35,13 +35,7 @@ pub(crate) fn generate(
     seeds: &[u64],
 ) -> Result<Vec<GeneratedText>, LanguageModelError> {
     let writing = Writing::new(decoder, encoder_states, encoder_mask, config, seeds)?;
-    match &config.decoding {
-        _ if seeds.is_empty() => Ok(Vec::new()),
-        Decoding::Beam(search) => writing.beam_search(search),
-        Decoding::Greedy | Decoding::Sampling(_) => {
-            writing.token_by_token(seeds, &mut |_| ControlFlow::Continue(()))
-        }
-    }
+    writing.texts(seeds, &mut |_| ControlFlow::Continue(()))
 }
 
 /// [`generate`] that tells of every token as soon as it is chosen; see
@@ -55,15 +49,14 @@ pub(crate) fn stream(
     on_token: &mut dyn FnMut(NewToken) -> ControlFlow<()>,
 ) -> Result<Vec<GeneratedText>, LanguageModelError> {
     let writing = Writing::new(decoder, encoder_states, encoder_mask, config, seeds)?;
-    match &config.decoding {
-        Decoding::Beam(_) => Err(LanguageModelError::Setting {
+    if let Decoding::Beam(_) = config.decoding {
+        return Err(LanguageModelError::Setting {
             setting: "decoding",
             problem: "a beam search has no tokens to tell of before it ends; choose another way"
                 .to_string(),
-        }),
-        _ if seeds.is_empty() => Ok(Vec::new()),
-        Decoding::Greedy | Decoding::Sampling(_) => writing.token_by_token(seeds, on_token),
+        });
     }
+    writing.texts(seeds, on_token)
 }
 
 /// What all ways of decoding start from.
@@ -110,6 +103,19 @@ impl<'a, D: TextDecoder> Writing<'a, D> {
             forced_bos: config.forced_bos.or_of_model(ends.forced_bos),
             forced_eos: config.forced_eos.or_of_model(ends.forced_eos),
         })
+    }
+
+    /// Writes the texts in the way that the settings name; a beam search tells of no tokens.
+    fn texts(
+        &self,
+        seeds: &[u64],
+        on_token: &mut dyn FnMut(NewToken) -> ControlFlow<()>,
+    ) -> Result<Vec<GeneratedText>, LanguageModelError> {
+        match &self.config.decoding {
+            _ if seeds.is_empty() => Ok(Vec::new()),
+            Decoding::Beam(search) => self.beam_search(search),
+            Decoding::Greedy | Decoding::Sampling(_) => self.token_by_token(seeds, on_token),
+        }
     }
 
     /// Shows the decoder all of the prompt but its last id, for `copies` texts of every source. Returns

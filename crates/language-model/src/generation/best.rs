@@ -31,7 +31,7 @@ pub(super) fn best_of_rows(
     let places = (chosen.clone() + first_blocks.unsqueeze_dim(1)).reshape([rows * kept]);
     let values = scores.reshape([rows * blocks, width]).select(0, places);
 
-    let (values, chosen) = read(values, chosen)?;
+    let (values, chosen) = read_both(values, chosen)?;
     let of_row = |(values, chosen): (&[f32], &[usize])| {
         let ids = chosen.iter().flat_map(|block| block * width..(block + 1) * width);
         let candidates = ids.zip(values).filter(|&(id, _)| id < vocabulary);
@@ -76,18 +76,19 @@ pub(super) fn logsumexp(scores: Tensor<2>) -> Tensor<2> {
     (scores - largest.clone()).exp().sum_dim(1).log() + largest
 }
 
-fn read(
+/// Two tensors in one reading from the device, row by row.
+pub(super) fn read_both(
     values: Tensor<2>,
-    chosen: Tensor<2, Int>,
+    indices: Tensor<2, Int>,
 ) -> Result<(Vec<f32>, Vec<usize>), LanguageModelError> {
-    let data = Transaction::default().register(values).register(chosen).try_execute();
+    let data = Transaction::default().register(values).register(indices).try_execute();
     let data = data.map_err(|error| LanguageModelError::Device { source: error.into() })?;
-    let [values, chosen]: [TensorData; 2] =
+    let [values, indices]: [TensorData; 2] =
         data.try_into().expect("a transaction gives one result for each tensor");
     let values = values
         .try_into_vec_as::<f32>()
         .map_err(|error| LanguageModelError::Device { source: error.into() })?;
-    Ok((values, chosen.iter::<i64>().map(|block| block as usize).collect()))
+    Ok((values, indices.iter::<i64>().map(|index| index as usize).collect()))
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{FloatDType, Tensor, TensorData, Transaction};
+use burn::tensor::{FloatDType, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Batch, Choice};
-use super::best::logsumexp;
+use super::best::{logsumexp, read_both};
 use super::processors::Processors;
 use super::sampling::{ProbabilityRows, at_share};
 use super::{Decoding, GeneratedText, NewToken, Sampling, Writing, indices, token_column};
@@ -138,10 +138,10 @@ fn most_probable(scores: Tensor<2>) -> Result<Vec<Choice>, LanguageModelError> {
 fn most_probable_with_scores(scores: Tensor<2>) -> Result<Vec<Choice>, LanguageModelError> {
     let (largest, ids) = scores.clone().max_dim_with_indices(1);
     let log_probabilities = largest - logsumexp(scores);
-    let data = Transaction::default().register(ids).register(log_probabilities).try_execute();
-    let data = data.map_err(|error| LanguageModelError::Device { source: error.into() })?;
-    let [ids, log_probabilities]: [TensorData; 2] =
-        data.try_into().expect("a transaction gives one result for each tensor");
-    let choice = |(id, log_probability)| Choice { id, log_probability };
-    Ok(ids.iter::<u32>().zip(log_probabilities.iter::<f64>()).map(choice).collect())
+    let (log_probabilities, ids) = read_both(log_probabilities, ids)?;
+    let choice = |(id, log_probability)| Choice {
+        id: id as u32,
+        log_probability: f64::from(log_probability),
+    };
+    Ok(ids.into_iter().zip(log_probabilities).map(choice).collect())
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, activation};
 use latent_text_language_model::{Bart, BartConfig};
 use latent_text_nn::weights::TensorFile;
 
@@ -47,6 +47,18 @@ pub fn computes_in_bf16() -> bool {
         println!("left out: this device does not compute in bf16");
     }
     supported
+}
+
+/// Whether the device has the derivative of GELU by the error function; Burn's general one is that of
+/// the approximation by the hyperbolic tangent.
+pub fn gelu_slope_is_exact() -> bool {
+    let device = Device::default().autodiff();
+    let x = Tensor::<1>::from_floats([-2.0, -1.0, 1.0, 2.0], &device).require_grad();
+    let slope = x.grad(&activation::gelu(x.clone()).sum().backward()).unwrap();
+    // The normal distribution at x, and x times its density.
+    let exact: [f32; 4] = [-0.085_231_8, -0.083_315_5, 1.083_315_5, 1.085_231_8];
+    let exact = Tensor::from_floats(exact, &slope.device());
+    distance(slope, exact) < 1e-5
 }
 
 /// The largest difference between two tensors.

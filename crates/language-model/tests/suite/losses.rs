@@ -2,7 +2,7 @@
 //! model behind a trained network has them, against `transformers`
 //! (`fixtures/losses/make_loss_fixtures.py`) and against finite differences.
 
-use crate::common::{distance, fixture, tensors, values};
+use crate::common::{distance, fixture, gelu_slope_is_exact, tensors, values};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
 use latent_text_language_model::{
@@ -111,6 +111,8 @@ impl Case {
 
 #[test]
 fn losses_and_gradients_are_those_of_transformers_and_leave_a_frozen_model_alone() {
+    // Where the device approximates the slope of GELU, that alone is off by 1.1e-4.
+    let bound = if gelu_slope_is_exact() { 1e-4 } else { 2e-4 };
     let device = Device::default();
     for (name, folder) in FOLDERS {
         let case = Case::of(name);
@@ -126,8 +128,7 @@ fn losses_and_gradients_are_those_of_transformers_and_leave_a_frozen_model_alone
         let largest = values(case.gradient.clone().abs().max())[0];
         println!("{name}: loss {plain:e}, {trained:e}, gradient {gradient:e} of {largest}");
         assert!(plain < 1e-4 && trained < 1e-4);
-        // ndarray's derivative of GELU is off by 1e-4 here, that of flex by 1e-6.
-        assert!(gradient < 2e-4 && gradient < 1e-3 * largest);
+        assert!(gradient < bound && gradient < 1e-3 * largest);
         let (all, reached) = network.parameters(&gradients);
         assert!(all > 30, "{all}");
         assert_eq!(reached, 0);
