@@ -165,6 +165,15 @@ def slot_errors(meaning: dict[str, str], text: str) -> SlotErrors:
     return errors
 
 
+def without_missing(meaning: str, text: str) -> str | None:
+    """The meaning less the slots that the text leaves out; none if the text gets a slot wrong, adds one,
+    or says nothing of the meaning."""
+    slots = parse_meaning(meaning)
+    errors = slot_errors(slots, text)
+    kept = [f"{slot}[{value}]" for slot, value in slots.items() if slot not in errors.missing]
+    return None if errors.wrong or errors.added or not kept else ", ".join(kept)
+
+
 def judge(slot: str, wanted: str | None, said: list[set[str]], errors: SlotErrors) -> None:
     if wanted is None:
         if said:

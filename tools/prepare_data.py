@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from foods import UNSPECIFIED, foods_named
+from meanings import without_missing
 
 # Names of the 14 classes that the DBpedia classification set gives as numbers.
 DBPEDIA_CLASSES = [
@@ -63,6 +64,8 @@ def main() -> None:
 def all_sets(source: Path) -> Iterator[tuple[str, Iterable[dict]]]:
     for split, file in E2E_SPLITS.items():
         yield f"e2e/{split}", e2e(source / "e2e" / f"{file}.csv.gz")
+    for split in ("train", "valid"):
+        yield f"e2e/{split}-faithful", e2e_faithful(source / "e2e" / f"{E2E_SPLITS[split]}.csv.gz")
     yield "fairytales/train", fairytales(source / "fairytales" / "train.jsonl.gz")
     yield "dbpedia/train", dbpedia(source / "dbpedia" / "train.jsonl.gz")
     yield "scitldr/train", scitldr(source / "scitldr" / "train.jsonl.gz")
@@ -79,6 +82,17 @@ def e2e(path: Path) -> Iterator[dict]:
             text = one_line(row["ref"])
             named = label if foods_named(text) == {label} else UNSPECIFIED
             yield {"text": text, "label": label, "food": named, "mr": row["mr"]}
+
+
+def e2e_faithful(path: Path) -> Iterator[dict]:
+    """Texts under meanings that they really express: slots that a text leaves out are taken from its
+    meaning, texts that contradict their meaning or add to it are left out."""
+    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file, strict=True):
+            text = one_line(row["ref"])
+            meaning = without_missing(one_line(row["mr"]), text)
+            if meaning is not None:
+                yield {"text": text, "mr": meaning}
 
 
 def fairytales(path: Path) -> Iterator[dict]:

@@ -3,7 +3,7 @@
 import unittest
 from pathlib import Path
 
-from meanings import SAME, parse_meaning, slot_errors
+from meanings import SAME, parse_meaning, slot_errors, without_missing
 from texts import read_records
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "e2e" / "valid.jsonl.gz"
@@ -69,6 +69,21 @@ class Meanings(unittest.TestCase):
             self.assertEqual(errors(FULL, text), expected, text)
         text = "Cotto near Burger King in the city centre has a low rating."
         self.assertEqual(errors("name[Cotto]", text), "added:near added:customer rating added:area")
+
+    def test_what_a_text_leaves_out_is_taken_from_its_meaning(self):
+        text = "The Vaults is a cheap Italian pub near Café Rouge."
+        said = "name[The Vaults], eatType[pub], food[Italian], priceRange[less than £20], near[Café Rouge]"
+        self.assertEqual(without_missing(FULL, text), said)
+        self.assertEqual(without_missing(said, text), said)
+        self.assertIsNone(without_missing(said, text + " It is in the city centre."), "added")
+        self.assertIsNone(without_missing(said, text.replace("cheap", "pricey")), "wrong")
+        self.assertIsNone(without_missing("food[Italian]", "Nice."), "nothing is said")
+
+    def test_faithful_texts_have_no_errors(self):
+        records = read_records(DATA.with_name("valid-faithful.jsonl.gz"))
+        self.assertGreater(len(records), 4_000)
+        for record in records:
+            self.assertEqual(slot_errors(parse_meaning(record["mr"]), record["text"]).count(), 0, record)
 
     def test_a_meaning_must_be_one_of_e2e(self):
         for meaning in ["", "The Vaults", "name[Cotto], wheels[four]"]:
