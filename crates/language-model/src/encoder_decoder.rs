@@ -3,6 +3,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
+use latent_text_nn::weights::TensorFile;
 
 use crate::config::{CONFIG_FILE, model_type};
 use crate::generation::{self, GeneratedText, GenerationConfig, NewToken};
@@ -48,6 +49,42 @@ impl EncoderDecoder {
                 Bart::load(folder, config, device).map(Self::Bart)
             }
             EncoderDecoderConfig::T5(config) => T5::load(folder, config, device).map(Self::T5),
+        }
+    }
+
+    /// Makes a model of the tensors of an open file, which holds nothing else; see
+    /// [`Bart::load`] and [`T5::load`].
+    ///
+    /// # Errors
+    /// If the configuration has a fault, or the file is damaged, or of another shape.
+    pub fn from_tensors(
+        file: &TensorFile,
+        config: &EncoderDecoderConfig,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
+        match config {
+            EncoderDecoderConfig::Bart(config) => {
+                Bart::from_tensors(file, config, device).map(Self::Bart)
+            }
+            EncoderDecoderConfig::T5(config) => {
+                T5::from_tensors(file, config, device).map(Self::T5)
+            }
+        }
+    }
+
+    /// Replaces the encoder and the token embedding by those of an open file that has them behind
+    /// `prefix`; see [`Bart::with_encoder_from`] and [`T5::with_encoder_from`].
+    ///
+    /// # Errors
+    /// [`LanguageModelError::Weights`] if a tensor is missing, of another shape, or unknown.
+    pub fn with_encoder_from(
+        self,
+        file: &TensorFile,
+        prefix: &str,
+    ) -> Result<Self, LanguageModelError> {
+        match self {
+            Self::Bart(bart) => bart.with_encoder_from(file, prefix).map(Self::Bart),
+            Self::T5(t5) => t5.with_encoder_from(file, prefix).map(Self::T5),
         }
     }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, FloatDType, Tensor};
+use latent_text_nn::weights::TensorFile;
 
 use crate::files::create_folder;
 use crate::stream::{NewText, TextStreams};
@@ -62,11 +63,31 @@ impl LanguageModel {
     /// # Errors
     /// If a file is missing, damaged or does not belong to the others; the error names it.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, LanguageModelError> {
+        Self::read(folder, |config| EncoderDecoder::load(folder, config, device))
+    }
+
+    /// [`load`](Self::load) with the weights from an open file, which holds nothing else; the folder
+    /// needs none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_weights(
+        folder: &Path,
+        weights: &TensorFile,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
+        Self::read(folder, |config| EncoderDecoder::from_tensors(weights, config, device))
+    }
+
+    fn read(
+        folder: &Path,
+        model: impl FnOnce(&EncoderDecoderConfig) -> Result<EncoderDecoder, LanguageModelError>,
+    ) -> Result<Self, LanguageModelError> {
         let config = EncoderDecoderConfig::from_folder(folder)?;
         let generation = GenerationConfig::from_folder(folder)?;
         let tokenizer = TextTokenizer::from_folder(folder)?;
         check_vocabulary(&config, &tokenizer)?;
-        let model = EncoderDecoder::load(folder, &config, device)?;
+        let model = model(&config)?;
         Ok(Self { model, config, tokenizer, generation })
     }
 

@@ -1,4 +1,4 @@
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{DType, FloatDType, Int, Tensor, activation, module};
 
@@ -92,4 +92,21 @@ pub fn cast_module<M: Module>(module: M, dtype: FloatDType) -> M {
     }
 
     module.map(&mut Caster(dtype))
+}
+
+/// The dtype of the first float parameter of `module`; none if it has no such.
+pub fn dtype_of<M: Module>(module: &M) -> Option<DType> {
+    struct First(Option<DType>);
+
+    impl ModuleVisitor for First {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.0.is_none() {
+                self.0 = Some(param.val().dtype());
+            }
+        }
+    }
+
+    let mut first = First(None);
+    module.visit(&mut first);
+    first.0
 }

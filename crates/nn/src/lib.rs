@@ -15,5 +15,5 @@ pub mod weights;
 
 pub use attention::{attention, biased_attention, hiding_bias, merge_heads, split_heads};
 pub use file::write_atomically;
-pub use layers::{cast_module, embedding, layer_norm, linear, softmax, unembedding};
+pub use layers::{cast_module, dtype_of, embedding, layer_norm, linear, softmax, unembedding};
 pub use position_buckets::PositionBuckets;

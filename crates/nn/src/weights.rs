@@ -1,10 +1,11 @@
 //! Module parameters in weight files, under PyTorch's conventions: a parameter is named by its
 //! field path (`model.encoder.layers.0.fc1.weight`), a linear weight is stored `[out, in]`, and the
-//! gain and offset of a layer norm are called `weight` and `bias`.
+//! gain and offset of a layer norm are called `weight` and `bias`. The variant of an enum is no part
+//! of a name.
 //!
-//! Read are safetensors files, PyTorch's state dicts (without running anything in them) and the
-//! indices of checkpoints in several files; written are safetensors, whole or in shards. Tensors go
-//! through memory one at a time in both directions.
+//! Read are safetensors files, PyTorch's state dicts (without running anything in them; also those
+//! inside of the checkpoints of a training) and the indices of checkpoints in several files; written
+//! are safetensors, whole or in shards. Tensors go through memory one at a time in both directions.
 
 mod elements;
 mod header;
@@ -139,7 +140,9 @@ impl Cursor {
 
     /// The parameter's name in PyTorch's words.
     fn name(&self) -> String {
-        let mut name = self.path.join(".");
+        let parts = self.path.iter().zip(&self.containers);
+        let fields = parts.filter(|(_, container)| !container.starts_with("Enum:"));
+        let mut name = fields.map(|(field, _)| field.as_str()).collect::<Vec<_>>().join(".");
         if self.is_in("Struct:LayerNorm") {
             for (burn, torch) in [("gamma", "weight"), ("beta", "bias")] {
                 if let Some(stem) = name.strip_suffix(burn) {

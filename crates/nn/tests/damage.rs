@@ -170,6 +170,10 @@ fn damaged(whole: &[u8], damage: &[Damage]) -> Vec<u8> {
     bytes
 }
 
+fn open_average(path: &Path) -> Result<TensorFile, WeightsError> {
+    TensorFile::open_state_dict_in(path, &["ema"])
+}
+
 /// Opcodes and what may follow them, in any order.
 fn opcodes() -> impl Strategy<Value = Vec<u8>> {
     let words = [
@@ -202,6 +206,8 @@ fn opcodes() -> impl Strategy<Value = Vec<u8>> {
         b"\x88",
         b"\x89",
         b"U\x01a",
+        b"U\x03ema",
+        b"G\x3f\xe0\x00\x00\x00\x00\x00\x00",
         b"X\x01\x00\x00\x00a",
         b"X\x07\x00\x00\x00storage",
         b"X\xff\xff\xff\xffa",
@@ -248,10 +254,17 @@ proptest! {
     }
 
     #[test]
+    fn damaged_checkpoints(damage in damage(), file in 0..2usize) {
+        let name = ["checkpoint.bin", "checkpoint-stream.bin"][file];
+        let _ = read_bytes(open_average, &damaged(&fixture(name), &damage));
+    }
+
+    #[test]
     fn pickles_of_any_opcodes(opcodes in opcodes()) {
         let mut bytes = stream_start();
         bytes.extend(opcodes);
         let _ = read_bytes(TensorFile::open_state_dict, &bytes);
+        let _ = read_bytes(open_average, &bytes);
     }
 
     #[test]
@@ -296,6 +309,15 @@ fn undamaged_files_are_read() {
     read_bytes(TensorFile::open, &fixture("expected.safetensors")).unwrap();
     read_bytes(TensorFile::open_state_dict, &fixture("zip.bin")).unwrap();
     read_bytes(TensorFile::open_state_dict, &fixture("stream.bin")).unwrap();
+    read_bytes(open_average, &fixture("checkpoint.bin")).unwrap();
+    read_bytes(open_average, &fixture("checkpoint-stream.bin")).unwrap();
+}
+
+#[test]
+fn dictionaries_that_hold_themselves_end() {
+    let mut bytes = stream_start();
+    bytes.extend(b"}q\x00X\x03\x00\x00\x00emah\x00s.");
+    assert!(read_bytes(open_average, &bytes).is_err());
 }
 
 #[test]

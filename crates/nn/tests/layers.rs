@@ -1,10 +1,12 @@
 //! The layers against what they are defined to be.
 
 use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig};
-use burn::tensor::{Bool, Device, Distribution, FloatDType, Int, Tensor, TensorData, Tolerance};
+use burn::tensor::{
+    Bool, DType, Device, Distribution, FloatDType, Int, Tensor, TensorData, Tolerance,
+};
 use latent_text_nn::{
-    attention, biased_attention, embedding, hiding_bias, layer_norm, linear, merge_heads,
-    split_heads, unembedding,
+    attention, biased_attention, cast_module, dtype_of, embedding, hiding_bias, layer_norm, linear,
+    merge_heads, split_heads, unembedding,
 };
 
 #[test]
@@ -84,6 +86,14 @@ fn unembedding_multiplies_few_and_many_states_alike() {
         assert_eq!(found.dims(), [batch, length, 5]);
         found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
     }
+}
+
+#[test]
+fn a_modules_dtype_is_that_of_its_parameters() {
+    let layer = LinearConfig::new(2, 3).init(&Device::default());
+    assert_eq!(dtype_of(&layer), Some(DType::F32));
+    assert_eq!(dtype_of(&cast_module(layer, FloatDType::BF16)), Some(DType::BF16));
+    assert_eq!(dtype_of(&DropoutConfig::new(0.1).init()), None);
 }
 
 #[test]

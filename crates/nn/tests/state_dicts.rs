@@ -18,7 +18,12 @@ fn open(name: &str) -> TensorFile {
 }
 
 fn refusal(path: &Path) -> String {
-    match TensorFile::open_state_dict(path) {
+    refusal_in(path, &[])
+}
+
+#[track_caller]
+fn refusal_in(path: &Path, keys: &[&str]) -> String {
+    match TensorFile::open_state_dict_in(path, keys) {
         Err(error @ WeightsError::StateDict { .. }) => error.to_string(),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("{} was accepted", path.display()),
@@ -115,6 +120,86 @@ fn what_is_no_plain_state_dict_is_refused() {
 }
 
 #[test]
+fn state_dicts_are_found_in_checkpoints() {
+    for name in ["checkpoint.bin", "checkpoint-stream.bin"] {
+        let open = |keys: &[&str]| TensorFile::open_state_dict_in(&fixture(name), keys).unwrap();
+        let (model, average) = (open(&["model"]), open(&["ema"]));
+        assert_eq!(model.names(), ["bias", "weight"]);
+        assert_eq!(average.names(), ["ema_model.bias", "ema_model.weight", "initted", "step"]);
+        for tensor in model.names() {
+            let halves: Vec<f32> =
+                model.floats(&tensor).unwrap().iter().map(|value| value / 2.0).collect();
+            assert_eq!(average.floats(&format!("ema_model.{tensor}")).unwrap(), halves, "{name}");
+        }
+        let steps = average.ints::<1>("step", &Device::default()).unwrap();
+        assert_eq!(steps.try_into_vec_as::<i64>().unwrap(), [1]);
+    }
+    let nested = TensorFile::open_state_dict_in(&fixture("nested.bin"), &["state_dict"]).unwrap();
+    assert_eq!(nested.names(), open("zip.bin").names());
+}
+
+/// In the file all storages of the other state dicts are missing.
+#[test]
+fn only_what_is_asked_for_is_read_from_checkpoints() {
+    let path = fixture("average-only.bin");
+    let average = TensorFile::open_state_dict_in(&path, &["ema"]).unwrap();
+    assert_eq!(average.floats("ema_model.bias").unwrap().len(), 5);
+    let refused = refusal_in(&path, &["model"]);
+    assert!(refused.contains("lacks the entry `data/0`"), "{refused}");
+}
+
+#[test]
+fn what_is_not_in_a_checkpoint_is_named() {
+    for name in ["checkpoint.bin", "checkpoint-stream.bin"] {
+        for (keys, reason) in [
+            (&["average"][..], "one entry `average`, but has only `step`, `model`, `opt`, `ema`"),
+            (&["ema", "weight"], "one entry `weight`, but has only `initted`, `step`"),
+            (&["step", "ema"], "must have one entry `ema`"),
+            (&["step"], "its `step` must be a dictionary of tensors"),
+            (&["opt", "param_groups"], "its `opt.param_groups` must be a dictionary of tensors"),
+            (&["opt", "state"], "its `opt.state` must be a dictionary of tensors"),
+            (&["run"], "but `rate` is no tensor"),
+            (&[], "but `step` is no tensor"),
+        ] {
+            let refused = refusal_in(&fixture(name), keys);
+            assert!(refused.contains(name) && refused.contains(reason), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn code_beside_the_wanted_state_dict_is_refused_too() {
+    let refused = refusal_in(&fixture("hostile-checkpoint.bin"), &["ema"]);
+    assert!(refused.contains("posix.system`, which no state dict needs"), "{refused}");
+    assert!(!Path::new("hostile-was-here").exists());
+}
+
+#[test]
+fn tensors_can_be_left_out_and_cut() {
+    for name in ["zip.bin", "expected.safetensors"] {
+        let mut file = match name {
+            "zip.bin" => open(name),
+            _ => TensorFile::open(&fixture(name)).unwrap(),
+        };
+        let whole = file.floats("weight").unwrap();
+        let turned = file.floats("turned").unwrap();
+        file.retain(|name| ["weight", "turned"].contains(&name));
+        assert_eq!(file.names(), ["turned", "weight"]);
+        for (tensor, values, columns) in [("weight", whole, 3), ("turned", turned, 4)] {
+            let shape = file.shape(tensor).unwrap();
+            file.keep_rows(tensor, shape[0]).unwrap();
+            assert_eq!(file.shape(tensor).unwrap(), shape);
+            file.keep_rows(tensor, 2).unwrap();
+            assert_eq!(file.shape(tensor).unwrap(), [2, columns]);
+            assert_eq!(file.floats(tensor).unwrap(), values[..2 * columns], "{name}: {tensor}");
+            let refused = file.keep_rows(tensor, 3).unwrap_err().to_string();
+            assert!(refused.contains(tensor) && refused.contains("fewer than 3 rows"), "{refused}");
+        }
+        assert!(file.keep_rows("bias", 1).unwrap_err().to_string().contains("missing"));
+    }
+}
+
+#[test]
 fn files_that_are_cut_off_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.bin");
@@ -123,6 +208,13 @@ fn files_that_are_cut_off_are_refused() {
         for length in (0..whole.len()).step_by(11).chain([whole.len() - 1]) {
             std::fs::write(&path, &whole[..length]).unwrap();
             refusal(&path);
+        }
+    }
+    for name in ["checkpoint.bin", "checkpoint-stream.bin"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for length in (0..whole.len()).step_by(13).chain([whole.len() - 1]) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            refusal_in(&path, &["ema"]);
         }
     }
 }

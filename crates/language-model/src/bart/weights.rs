@@ -16,6 +16,8 @@ const TIED: [&str; 4] = [
 ];
 const LOGITS_BIAS: &str = "final_logits_bias";
 const PREFIX: &str = "model.";
+/// The embedding table in the state dict of an encoder alone.
+const ENCODER_TABLE: &str = "embed_tokens.weight";
 
 /// Old checkpoints have these, but no model ever used them.
 const UNUSED: [&str; 2] = ["encoder.version", "decoder.version"];
@@ -38,18 +40,51 @@ impl Bart {
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let file = checkpoint::open(folder)?;
-        let names = Names::of(&file);
-        checkpoint::check_ties(&file, &names.table, names.tied.iter().map(String::as_str))?;
+        Self::from_tensors(&checkpoint::open(folder)?, config, device)
+    }
+
+    /// [`load`](Self::load) from an open file, which holds nothing else.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_tensors(
+        file: &TensorFile,
+        config: &BartConfig,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
+        config.validate()?;
+        let names = Names::of(file);
+        checkpoint::check_ties(file, &names.table, names.tied.iter().map(String::as_str))?;
         let bart = config.init(device);
-        let model = weights::load_with(
-            bart.model,
-            &file,
-            &|parameter| names.in_file(parameter),
-            &|name| name == LOGITS_BIAS || names.is_tied(name) || names.is_unused(name),
-        )?;
-        let final_logits_bias = logits_bias(&file, config.vocab_size, device)?;
+        let model =
+            weights::load_with(bart.model, file, &|parameter| names.in_file(parameter), &|name| {
+                name == LOGITS_BIAS || names.is_tied(name) || names.is_unused(name)
+            })?;
+        let final_logits_bias = logits_bias(file, config.vocab_size, device)?;
         Ok(Self { model, final_logits_bias, ..bart })
+    }
+
+    /// Replaces the encoder and the token embedding, which the decoder shares, by those of an open file
+    /// that has them behind `prefix` under the names of Hugging Face's `BartEncoder`. What else the file
+    /// has does not matter.
+    ///
+    /// # Errors
+    /// [`LanguageModelError::Weights`] if a tensor is missing, of another shape, or unknown.
+    pub fn with_encoder_from(
+        mut self,
+        file: &TensorFile,
+        prefix: &str,
+    ) -> Result<Self, LanguageModelError> {
+        let table = format!("{prefix}{ENCODER_TABLE}");
+        self.model.encoder = weights::load_with(
+            self.model.encoder,
+            file,
+            &|parameter| format!("{prefix}{parameter}"),
+            &|name| name == table || !name.starts_with(prefix),
+        )?;
+        self.model.shared =
+            weights::load_with(self.model.shared, file, &|_| table.clone(), &|name| name != table)?;
+        Ok(self)
     }
 
     /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16), and

@@ -12,6 +12,10 @@ const TABLE: [&str; 3] =
     ["shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
 const HEAD: &str = "lm_head.weight";
 
+const ENCODER: &str = "encoder.";
+/// The embedding table in the state dict of an encoder alone.
+const ENCODER_TABLE: &str = "embed_tokens.weight";
+
 /// Old checkpoints have it, but no model ever used it.
 const UNUSED: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
 
@@ -32,11 +36,23 @@ impl T5 {
         device: &Device,
     ) -> Result<Self, LanguageModelError> {
         config.validate()?;
-        let file = checkpoint::open(folder)?;
-        let tables = Tables::of(&file)?;
+        Self::from_tensors(&checkpoint::open(folder)?, config, device)
+    }
+
+    /// [`load`](Self::load) from an open file, which holds nothing else.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_tensors(
+        file: &TensorFile,
+        config: &T5Config,
+        device: &Device,
+    ) -> Result<Self, LanguageModelError> {
+        config.validate()?;
+        let tables = Tables::of(file)?;
         let model = weights::load_with(
             config.init_with_head(tables.own_head, device),
-            &file,
+            file,
             &|parameter| match parameter {
                 "shared.weight" => tables.name.to_string(),
                 other => in_file(other, config.feed_forward_proj.is_gated()),
@@ -44,6 +60,33 @@ impl T5 {
             &|name| name == UNUSED || tables.is_copy(name),
         )?;
         Ok(model)
+    }
+
+    /// Replaces the encoder and the token embedding, which the decoder shares, by those of an open file
+    /// that has them behind `prefix` under the names of Hugging Face's `T5Stack`. What else the file has
+    /// does not matter.
+    ///
+    /// # Errors
+    /// [`LanguageModelError::Weights`] if a tensor is missing, of another shape, or unknown.
+    pub fn with_encoder_from(
+        mut self,
+        file: &TensorFile,
+        prefix: &str,
+    ) -> Result<Self, LanguageModelError> {
+        let table = format!("{prefix}{ENCODER_TABLE}");
+        let gated = self.gated;
+        self.encoder = weights::load_with(
+            self.encoder,
+            file,
+            &|parameter| {
+                let whole = in_file(&format!("{ENCODER}{parameter}"), gated);
+                format!("{prefix}{}", whole.trim_start_matches(ENCODER))
+            },
+            &|name| name == table || !name.starts_with(prefix),
+        )?;
+        self.shared =
+            weights::load_with(self.shared, file, &|_| table.clone(), &|name| name != table)?;
+        Ok(self)
     }
 
     /// Writes `model.safetensors` under Hugging Face's names, in `dtype` (f32, f16 or bf16), and
@@ -75,7 +118,7 @@ impl T5 {
 /// How a checkpoint names a parameter of this crate's module.
 fn in_file(parameter: &str, gated: bool) -> String {
     const BIAS: &str = ".block.0.layer.0.SelfAttention.relative_attention_bias.";
-    let feed_forward = if parameter.starts_with("encoder.") { ".layer.1." } else { ".layer.2." };
+    let feed_forward = if parameter.starts_with(ENCODER) { ".layer.1." } else { ".layer.2." };
     let name = parameter
         .replace(".relative_attention_bias.", BIAS)
         .replace(".self_attention.attention.", ".layer.0.SelfAttention.")

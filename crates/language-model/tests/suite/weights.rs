@@ -6,8 +6,10 @@ use std::path::Path;
 
 use crate::common::{distance, fixture, tensors};
 use burn::tensor::{Device, FloatDType, Tensor};
-use latent_text_language_model::{Bart, BartConfig, LanguageModelError, T5, T5Config};
-use latent_text_nn::weights::WeightsError;
+use latent_text_language_model::{
+    Bart, BartConfig, EncoderDecoder, EncoderDecoderConfig, LanguageModelError, T5, T5Config,
+};
+use latent_text_nn::weights::{TensorFile, WeightsError};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -101,6 +103,32 @@ fn every_format_is_the_same_model_as_in_transformers() {
             assert!(distance(states, expected.tensor("states", &device).unwrap()) < 1e-5);
             assert!(distance(logits, expected.tensor("logits", &device).unwrap()) < 1e-5);
         }
+    }
+}
+
+/// The checkpoint of a whole model has its encoder under a prefix.
+#[test]
+fn an_encoder_can_be_replaced_alone() {
+    let device = Device::default();
+    for (family, prefix) in [("bart", "model.encoder."), ("t5", "encoder.")] {
+        let folder = fixture("weights").join(family).join("bin");
+        let file = TensorFile::open_state_dict(&folder.join("pytorch_model.bin")).unwrap();
+        let config = EncoderDecoderConfig::from_folder(&folder).unwrap();
+        let whole = EncoderDecoder::from_tensors(&file, &config, &device).unwrap();
+        let expected = tensors(&format!("weights/{family}/expected.safetensors"));
+        let ids = || expected.ints("ids", &device).unwrap();
+        let states: Tensor<3> = expected.tensor("states", &device).unwrap();
+        assert!(distance(whole.encode(ids(), None), states.clone()) < 1e-5);
+
+        let fresh = config.init(&device);
+        let logits = |model: &EncoderDecoder| model.decode(ids(), states.clone(), None);
+        assert!(distance(fresh.encode(ids(), None), states.clone()) > 1e-2);
+        let replaced = fresh.with_encoder_from(&file, prefix).unwrap();
+        assert_eq!(distance(replaced.encode(ids(), None), whole.encode(ids(), None)), 0.0);
+        assert!(distance(logits(&replaced), logits(&whole)) > 1e-2, "the decoder is its own");
+
+        let refused = replaced.with_encoder_from(&file, "elsewhere.").unwrap_err().to_string();
+        assert!(refused.contains("missing: elsewhere."), "{refused}");
     }
 }
 

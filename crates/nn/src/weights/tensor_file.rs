@@ -64,9 +64,40 @@ impl TensorFile {
     /// # Errors
     /// [`WeightsError::Read`] or [`WeightsError::StateDict`].
     pub fn open_state_dict(path: &Path) -> Result<Self, WeightsError> {
+        Self::open_state_dict_in(path, &[])
+    }
+
+    /// As [`open_state_dict`](Self::open_state_dict), of a checkpoint that holds the state dict in
+    /// nested dictionaries, below these keys: `["ema"]` for `{"step": 5, "ema": {..}}`. What else a
+    /// checkpoint has, such as an optimizer's state, may be plain numbers, texts, lists, tuples,
+    /// dictionaries and tensors. The values of tensors that are not asked for are never read.
+    ///
+    /// # Errors
+    /// As [`open_state_dict`](Self::open_state_dict); the latter also if there is no such key.
+    pub fn open_state_dict_in(path: &Path, keys: &[&str]) -> Result<Self, WeightsError> {
         let mut file = Self::empty(path);
-        file.add_state_dict(path)?;
+        file.add_state_dict(path, keys)?;
         Ok(file)
+    }
+
+    /// Leaves out all tensors whose names `is_kept` refuses.
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| is_kept(name));
+    }
+
+    /// Makes the tensor `name` end behind its first `rows` rows.
+    ///
+    /// # Errors
+    /// [`WeightsError::Tensor`] if it is missing or has fewer rows.
+    pub fn keep_rows(&mut self, name: &str, rows: usize) -> Result<(), WeightsError> {
+        let found = self.stored(name)?.shape.first().copied();
+        let Some(found) = found.filter(|&found| rows <= found) else {
+            return Err(self.problem(name, &format!("has fewer than {rows} rows")));
+        };
+        if let Some(stored) = self.tensors.get_mut(name).filter(|_| rows < found) {
+            stored.shape[0] = rows;
+        }
+        Ok(())
     }
 
     /// Opens all files of a checkpoint by its index (`model.safetensors.index.json` or
@@ -86,7 +117,7 @@ impl TensorFile {
             if shard.ends_with(".safetensors") {
                 part.add_safetensors(&shard_path)?;
             } else {
-                part.add_state_dict(&shard_path)?;
+                part.add_state_dict(&shard_path, &[])?;
             }
             let missing = named.iter().filter(|name| !part.tensors.contains_key(*name));
             problems.extend(missing.map(|name| format!("missing in {shard}: {name}")));
@@ -270,9 +301,9 @@ impl TensorFile {
         Ok(header.metadata().clone().unwrap_or_default())
     }
 
-    fn add_state_dict(&mut self, path: &Path) -> Result<(), WeightsError> {
+    fn add_state_dict(&mut self, path: &Path, keys: &[&str]) -> Result<(), WeightsError> {
         let source = Source::open(path)?;
-        self.tensors.extend(torch::read_state_dict(&source, self.sources.len())?);
+        self.tensors.extend(torch::read_state_dict(&source, self.sources.len(), keys)?);
         self.sources.push(source);
         Ok(())
     }

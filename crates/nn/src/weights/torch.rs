@@ -22,20 +22,21 @@ const MAX_PICKLE: u64 = 8 << 20;
 /// Offset and length in the file of the bytes of a storage.
 type Places<'a> = HashMap<&'a str, (u64, u64)>;
 
-/// Where each tensor of a state dict is; `number` is that of the source.
+/// Where each tensor of the state dict below `keys` is; `number` is that of the source.
 pub(super) fn read_state_dict(
     source: &Source,
     number: usize,
+    keys: &[&str],
 ) -> Result<BTreeMap<String, Stored>, WeightsError> {
     let damaged = |problem| damaged(source, problem);
     if let Some(archive) = Archive::open(source)? {
         let pickle = archive.read("data.pkl", MAX_PICKLE)?;
-        let described = pickle::state_dict(&pickle).map_err(damaged)?;
-        let places = archive.places(&described.storages)?;
+        let described = pickle::state_dict(&pickle, keys).map_err(damaged)?;
+        let places = archive.places(described.needed_storages())?;
         stored(described.tensors, &places, number).map_err(damaged)
     } else {
         let start = source.bytes(0, source.length().min(MAX_PICKLE))?.unwrap_or_default();
-        let described = stream::state_dict(&start).map_err(damaged)?;
+        let described = stream::state_dict(&start, keys).map_err(damaged)?;
         let places = stream::places(source, &described)?;
         stored(described.content.tensors, &places, number).map_err(damaged)
     }

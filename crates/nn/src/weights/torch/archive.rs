@@ -65,7 +65,10 @@ impl<'a> Archive<'a> {
     }
 
     /// Where the bytes of each storage are.
-    pub(super) fn places<'b>(&self, storages: &[Storage<'b>]) -> Result<Places<'b>, WeightsError> {
+    pub(super) fn places<'b: 'c, 'c>(
+        &self,
+        storages: impl IntoIterator<Item = &'c Storage<'b>>,
+    ) -> Result<Places<'b>, WeightsError> {
         let mut places = Places::new();
         for storage in storages {
             if places.contains_key(storage.key) {

@@ -1,4 +1,5 @@
-//! The opcodes of pickle's protocol 2 that `torch.save` writes for a state dict.
+//! The opcodes of pickle's protocol 2 that `torch.save` writes for a state dict and what checkpoints
+//! have beside it.
 
 pub(super) const PROTO: u8 = 0x80;
 pub(super) const STOP: u8 = b'.';
@@ -18,6 +19,7 @@ pub(super) const BININT: u8 = b'J';
 pub(super) const BININT1: u8 = b'K';
 pub(super) const BININT2: u8 = b'M';
 pub(super) const LONG1: u8 = 0x8a;
+pub(super) const BINFLOAT: u8 = b'G';
 /// Text of Python 2.
 pub(super) const SHORT_BINSTRING: u8 = b'U';
 pub(super) const BINUNICODE: u8 = b'X';

@@ -14,9 +14,9 @@ const MAX_STACK: usize = 1 << 16;
 /// Fewer bytes than an object of a state dict takes in its pickle.
 const OBJECT_BYTES: usize = 4;
 
-/// The state dict that a pickle describes.
-pub(super) fn state_dict(pickle: &[u8]) -> Result<Description<'_>, String> {
-    Pickle::read(pickle)?.state_dict()
+/// The state dict that a pickle describes, below these keys of nested dictionaries.
+pub(super) fn state_dict<'a>(pickle: &'a [u8], keys: &[&str]) -> Result<Description<'a>, String> {
+    Pickle::read(pickle)?.state_dict(keys)
 }
 
 /// A pickle that was read.
@@ -78,18 +78,22 @@ impl<'a> Pickle<'a> {
         items.iter().map(text).collect()
     }
 
-    pub(super) fn state_dict(mut self) -> Result<Description<'a>, String> {
-        const NEEDED: &str = "it must hold a dictionary of tensors by name";
-        let Value::Object(number) = self.root else { return Err(NEEDED.to_string()) };
-        let Object::Dict(entries) = &mut self.objects[number] else {
-            return Err(NEEDED.to_string());
+    /// The dictionary of tensors below `keys`; the rest of the pickle may hold anything.
+    pub(super) fn state_dict(self, keys: &[&str]) -> Result<Description<'a>, String> {
+        let needed = match keys {
+            [] => "it must hold a dictionary of tensors by name".to_string(),
+            _ => format!("its `{}` must be a dictionary of tensors by name", keys.join(".")),
         };
-        let entries = std::mem::take(entries);
+        let mut place = self.root;
+        for key in keys {
+            place = self.entry(place, key)?;
+        }
+        let entries = place.dict(&self.objects).ok_or_else(|| needed.clone())?;
         let mut tensors = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (Value::Text(name), value) = entry else { return Err(NEEDED.to_string()) };
+        for &entry in entries {
+            let (Value::Text(name), value) = entry else { return Err(needed) };
             let Some(Object::Tensor(view)) = value.object(&self.objects) else {
-                return Err(format!("{NEEDED}, but `{name}` is no tensor"));
+                return Err(format!("{needed}, but `{name}` is no tensor"));
             };
             tensors.push((name, view.clone()));
         }
@@ -98,6 +102,36 @@ impl<'a> Pickle<'a> {
             _ => None,
         });
         Ok(Description { tensors, storages: storages.collect() })
+    }
+
+    /// The one entry `key` of a dictionary.
+    fn entry(&self, dict: Value<'a>, key: &str) -> Result<Value<'a>, String> {
+        let lacks = || format!("it must have one entry `{key}`");
+        let entries = dict.dict(&self.objects).ok_or_else(lacks)?;
+        let mut found = entries.iter().filter_map(|&(name, value)| match name {
+            Value::Text(name) if name == key => Some(value),
+            _ => None,
+        });
+        match (found.next(), found.next()) {
+            (Some(value), None) => Ok(value),
+            (Some(_), Some(_)) => Err(format!("{}, but has several", lacks())),
+            (None, _) => Err(format!("{}, but has only {}", lacks(), names(entries))),
+        }
+    }
+}
+
+/// The first text keys of a dictionary, for a message.
+fn names(entries: &[(Value<'_>, Value<'_>)]) -> String {
+    const SHOWN: usize = 8;
+    let mut texts = entries.iter().filter_map(|(key, _)| match key {
+        Value::Text(key) => Some(format!("`{key}`")),
+        _ => None,
+    });
+    let shown: Vec<String> = texts.by_ref().take(SHOWN).collect();
+    match (shown.is_empty(), texts.next()) {
+        (true, _) => "no names".to_string(),
+        (_, None) => shown.join(", "),
+        (_, Some(_)) => format!("{} and others", shown.join(", ")),
     }
 }
 
@@ -112,6 +146,13 @@ impl<'a> Value<'a> {
     fn tuple<'b>(self, objects: &'b [Object<'a>]) -> Option<&'b [Value<'a>]> {
         match self.object(objects)? {
             Object::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    fn dict<'b>(self, objects: &'b [Object<'a>]) -> Option<&'b [(Value<'a>, Value<'a>)]> {
+        match self.object(objects)? {
+            Object::Dict(entries) => Some(entries),
             _ => None,
         }
     }
@@ -187,6 +228,10 @@ impl<'a> Machine<'a> {
                 self.stack.push(Value::Int(i64::from(value)));
             }
             LONG1 => self.long()?,
+            BINFLOAT => {
+                self.array::<8>()?;
+                self.stack.push(Value::Float);
+            }
             SHORT_BINSTRING => {
                 let length = self.byte()?;
                 self.text(usize::from(length))?;

@@ -21,7 +21,7 @@ pub(super) struct Stream<'a> {
     start: usize,
 }
 
-pub(super) fn state_dict(bytes: &[u8]) -> Result<Stream<'_>, String> {
+pub(super) fn state_dict<'a>(bytes: &'a [u8], keys: &[&str]) -> Result<Stream<'a>, String> {
     let mut start = MAGIC.len();
     let mut rest = bytes
         .strip_prefix(MAGIC)
@@ -38,7 +38,7 @@ pub(super) fn state_dict(bytes: &[u8]) -> Result<Stream<'_>, String> {
     if next()?.flag("little_endian") != Some(true) {
         return Err("its bytes are not in little-endian order".to_string());
     }
-    let content = next()?.state_dict()?;
+    let content = next()?.state_dict(keys)?;
     let order = next()?.texts().ok_or("it does not tell the order of its storages")?;
     Ok(Stream { content, order, start })
 }

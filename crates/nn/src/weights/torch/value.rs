@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use safetensors::Dtype;
 
 /// What a pickle on its way through the machine may hold.
@@ -6,6 +8,8 @@ pub(super) enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
+    /// Nothing that a tensor is described with.
+    Float,
     Text(&'a str),
     Class(Class),
     /// The number of an [`Object`].
@@ -87,9 +91,19 @@ impl View<'_> {
     }
 }
 
-/// What a state dict describes.
+/// What a pickle with a state dict in it describes.
 #[derive(Debug)]
 pub(super) struct Description<'a> {
+    /// The tensors of the state dict.
     pub(super) tensors: Vec<(&'a str, View<'a>)>,
+    /// The storages of all tensors of the pickle.
     pub(super) storages: Vec<Storage<'a>>,
+}
+
+impl<'a> Description<'a> {
+    /// The storages that tensors of the state dict lie in.
+    pub(super) fn needed_storages(&self) -> impl Iterator<Item = &Storage<'a>> {
+        let needed: HashSet<&str> = self.tensors.iter().map(|(_, view)| view.storage).collect();
+        self.storages.iter().filter(move |storage| needed.contains(storage.key))
+    }
 }
