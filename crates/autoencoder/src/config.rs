@@ -28,6 +28,15 @@ pub struct PerceiverConfig {
     pub max_tokens: usize,
     /// What is done to each latent vector in the end. Default [`LatentNorm::L2`].
     pub latent_norm: LatentNorm,
+    /// Whether one more linear layer makes of each latent vector the mean and the log-variance of a
+    /// Gaussian, see [`Perceiver::posterior`]. Default false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub gaussian_posterior: bool,
+}
+
+// Left out of files, so that those of autoencoders without it stay as they were.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for PerceiverConfig {
@@ -41,6 +50,7 @@ impl Default for PerceiverConfig {
             ff_mult: 4,
             max_tokens: 64,
             latent_norm: LatentNorm::L2,
+            gaussian_posterior: false,
         }
     }
 }
@@ -79,7 +89,7 @@ impl PerceiverConfig {
     /// # Errors
     /// [`AutoencoderError::Setting`] names the first setting that can't be used.
     pub fn validate(&self) -> Result<(), AutoencoderError> {
-        for (setting, value) in [
+        check_sizes(&[
             ("dim_lm", self.dim_lm),
             ("latents", self.latents),
             ("latent_dim", self.latent_dim),
@@ -87,11 +97,7 @@ impl PerceiverConfig {
             ("head_dim", self.head_dim),
             ("ff_mult", self.ff_mult),
             ("max_tokens", self.max_tokens),
-        ] {
-            if !(1..=LARGEST_SIZE).contains(&value) {
-                return refuse(setting, value, format!("it must lie in 1..={LARGEST_SIZE}"));
-            }
-        }
+        ])?;
         for (setting, width) in [("dim_lm", self.dim_lm), ("latent_dim", self.inner_dim())] {
             if !width.is_multiple_of(self.head_dim) {
                 let problem = format!("it must be a multiple of `head_dim` = {}", self.head_dim);
@@ -110,22 +116,41 @@ impl PerceiverConfig {
         language_model: &EncoderDecoderConfig,
     ) -> Result<(), AutoencoderError> {
         self.validate()?;
-        if self.dim_lm != language_model.d_model() {
-            let problem = format!("the language model's d_model is {}", language_model.d_model());
-            return refuse("dim_lm", self.dim_lm, problem);
-        }
-        if let Some(positions) =
-            language_model.max_positions().filter(|&positions| self.max_tokens > positions)
-        {
-            let problem = format!("the language model has only {positions} positions");
-            return refuse("max_tokens", self.max_tokens, problem);
-        }
-        Ok(())
+        check_fit(self.dim_lm, self.max_tokens, language_model)
     }
 
     /// Width of all heads together in the compression network.
     pub(crate) fn inner_dim(&self) -> usize {
         self.dim_lm.max(self.latent_dim)
+    }
+}
+
+/// Checks sizes, each with the name of its setting.
+pub(crate) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), AutoencoderError> {
+    for &(setting, value) in sizes {
+        if !(1..=LARGEST_SIZE).contains(&value) {
+            return refuse(setting, value, format!("it must lie in 1..={LARGEST_SIZE}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the language model has states of this width, of texts of so many tokens.
+pub(crate) fn check_fit(
+    dim_lm: usize,
+    max_tokens: usize,
+    language_model: &EncoderDecoderConfig,
+) -> Result<(), AutoencoderError> {
+    if dim_lm != language_model.d_model() {
+        let problem = format!("the language model's d_model is {}", language_model.d_model());
+        return refuse("dim_lm", dim_lm, problem);
+    }
+    match language_model.max_positions() {
+        Some(positions) if max_tokens > positions => {
+            let problem = format!("the language model has only {positions} positions");
+            refuse("max_tokens", max_tokens, problem)
+        }
+        _ => Ok(()),
     }
 }
 

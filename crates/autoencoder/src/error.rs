@@ -10,7 +10,8 @@ pub enum AutoencoderError {
     /// A setting that no autoencoder can have, alone or with this language model.
     #[error("the autoencoder setting `{setting}` = {value} can't be used: {problem}")]
     Setting {
-        /// The field of [`PerceiverConfig`](crate::PerceiverConfig).
+        /// The field of [`PerceiverConfig`](crate::PerceiverConfig) or
+        /// [`EncoderLatentsConfig`](crate::EncoderLatentsConfig).
         setting: &'static str,
         /// Its value.
         value: String,
@@ -53,6 +54,18 @@ pub enum AutoencoderError {
     /// Latents were asked of no texts.
     #[error("there is no text to encode")]
     NoTexts,
+    /// A text has no token at all, so that it has no latent of its own.
+    #[error(
+        "text {index} (counted from 0) has no token, so no latent stands for it; leave it out, or use \
+         a tokenizer with special tokens"
+    )]
+    NoTokens {
+        /// Its place in the batch.
+        index: usize,
+    },
+    /// The device failed to hand over latents.
+    #[error("cannot read latents back from the device: {0}")]
+    Device(String),
     /// Statistics were asked of no latents.
     #[error("there are no latents to take statistics of; is the data set empty?")]
     NoLatents,

@@ -5,8 +5,9 @@ use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
 use latent_text_autoencoder::{Perceiver, PerceiverConfig};
 use latent_text_language_model::{Bart, BartConfig, cross_entropy, shift_right};
 
-fn perceiver(device: &Device) -> Perceiver {
+fn perceiver(gaussian_posterior: bool, device: &Device) -> Perceiver {
     let config = PerceiverConfig {
+        gaussian_posterior,
         dim_lm: 16,
         latents: 3,
         latent_dim: 8,
@@ -113,20 +114,31 @@ fn slopes<M: Module>(module: &M, gradients: &Gradients) -> Vec<Option<f32>> {
     visitor.slopes
 }
 
-/// Token cross-entropy of two texts of 6 and 4 tokens.
+/// Token cross-entropy of two texts of 6 and 4 tokens, and the divergence of a Gaussian posterior.
 fn reconstruction_loss(perceiver: &Perceiver, bart: &Bart, device: &Device) -> Tensor<1> {
     let ids = Tensor::<2, Int>::from_data([[0, 7, 8, 9, 10, 2], [0, 11, 12, 2, 1, 1]], device);
     let mask: Tensor<2, Bool> = ids.clone().not_equal_elem(1);
     let states = bart.encode(ids.clone(), Some(mask.clone()));
+    let posterior = perceiver.posterior(states.clone(), Some(mask.clone()));
     let states = perceiver.reconstruct(perceiver.compress(states, Some(mask.clone())));
     let logits = bart.decode(shift_right(ids.clone(), 2), states, None);
-    cross_entropy(logits, ids, mask)
+    let loss = cross_entropy(logits, ids, mask);
+    match posterior {
+        None => loss,
+        Some(posterior) => loss + posterior.kl() * 0.01,
+    }
 }
 
 #[test]
 fn only_the_perceiver_gets_gradients_and_they_match_finite_differences() {
+    for gaussian_posterior in [false, true] {
+        check_gradients(gaussian_posterior);
+    }
+}
+
+fn check_gradients(gaussian_posterior: bool) {
     let device = Device::default().autodiff();
-    let (perceiver, bart) = (perceiver(&device), bart(&device).freeze());
+    let (perceiver, bart) = (perceiver(gaussian_posterior, &device), bart(&device).freeze());
     let gradients = reconstruction_loss(&perceiver, &bart, &device).backward();
     assert!(slopes(&bart, &gradients).iter().all(Option::is_none));
     let slopes = slopes(&perceiver, &gradients);

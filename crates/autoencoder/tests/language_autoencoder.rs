@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use latent_text_autoencoder::{AutoencoderError, LanguageAutoencoder, PerceiverConfig};
+use latent_text_autoencoder::{
+    AutoencoderError, LanguageAutoencoder, LatentSpace, PerceiverConfig,
+};
 use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
 
 const TEXTS: [&str; 3] = [
@@ -45,8 +47,8 @@ fn language_model(device: &Device) -> LanguageModel {
 }
 
 fn autoencoder(device: &Device) -> LanguageAutoencoder {
-    let perceiver = config().init(device);
-    LanguageAutoencoder::new(language_model(device), perceiver, config()).unwrap()
+    let space = LatentSpace::Perceiver { perceiver: config().init(device), config: config() };
+    LanguageAutoencoder::new(language_model(device), space).unwrap()
 }
 
 fn generation() -> GenerationConfig {
@@ -60,10 +62,10 @@ fn error(a: Tensor<3>, b: Tensor<3>) -> f32 {
 #[test]
 fn a_texts_latents_do_not_depend_on_its_batch() {
     let autoencoder = autoencoder(&Device::default());
-    let together = autoencoder.encode_texts(&TEXTS).unwrap();
+    let together = autoencoder.encode_texts(&TEXTS).unwrap().values;
     assert_eq!(together.dims(), [3, 4, 8]);
     for (row, text) in TEXTS.into_iter().enumerate() {
-        let alone = autoencoder.encode_texts(&[text]).unwrap();
+        let alone = autoencoder.encode_texts(&[text]).unwrap().values;
         let error = error(alone, together.clone().slice(row..row + 1));
         assert!(error < 2e-5, "{text}: {error}");
     }
@@ -76,7 +78,7 @@ fn texts_are_cut_at_max_tokens() {
     let autoencoder = autoencoder(&Device::default());
     let long = "on the mat ".repeat(40);
     let longer = format!("{long}and away");
-    let latents = |text: &str| autoencoder.encode_texts(&[text]).unwrap();
+    let latents = |text: &str| autoencoder.encode_texts(&[text]).unwrap().values;
     assert_eq!(error(latents(&long), latents(&longer)), 0.0);
     assert!(matches!(autoencoder.encode_texts(&[]), Err(AutoencoderError::NoTexts)));
 }
@@ -84,9 +86,10 @@ fn texts_are_cut_at_max_tokens() {
 #[test]
 fn latents_become_what_the_decoder_makes_of_their_reconstruction() {
     let autoencoder = autoencoder(&Device::default());
-    let latents = autoencoder.encode_texts(&TEXTS).unwrap();
+    let latents = autoencoder.encode_texts(&TEXTS).unwrap().values;
     let texts = autoencoder.decode_latents(latents.clone(), &generation(), &[0, 1, 2]).unwrap();
-    let states = autoencoder.perceiver.reconstruct(latents.clone());
+    let (states, mask) = autoencoder.decoder_states(latents.clone().into());
+    assert!(mask.is_none());
     let language_model = &autoencoder.language_model;
     let written = language_model.model.generate(states, None, &generation(), &[0, 1, 2]).unwrap();
     let expected: Vec<String> =
@@ -112,9 +115,9 @@ fn a_saved_autoencoder_comes_back_the_same() {
     }
 
     let loaded = LanguageAutoencoder::load(&folder, &device).unwrap();
-    assert_eq!(loaded.config, autoencoder.config);
-    let latents = autoencoder.encode_texts(&TEXTS).unwrap();
-    assert_eq!(error(loaded.encode_texts(&TEXTS).unwrap(), latents.clone()), 0.0);
+    assert_eq!(loaded.config(), autoencoder.config());
+    let latents = autoencoder.encode_texts(&TEXTS).unwrap().values;
+    assert_eq!(error(loaded.encode_texts(&TEXTS).unwrap().values, latents.clone()), 0.0);
     assert_eq!(
         loaded.decode_latents(latents.clone(), &generation(), &[0; 3]).unwrap(),
         autoencoder.decode_latents(latents, &generation(), &[0; 3]).unwrap(),
@@ -169,8 +172,8 @@ fn settings_that_do_not_fit_the_language_model_are_refused_by_name() {
     ] {
         let device = Device::default();
         let unused = PerceiverConfig::default().init(&device);
-        let refused =
-            LanguageAutoencoder::new(language_model(&device), unused, config.clone()).err();
+        let space = LatentSpace::Perceiver { perceiver: unused, config: config.clone() };
+        let refused = LanguageAutoencoder::new(language_model(&device), space).err();
         assert!(matches!(refused, Some(AutoencoderError::Setting { setting, .. })
             if setting == expected));
         match error_after(|folder| write_config(folder, config)) {

@@ -50,6 +50,23 @@ pub enum ConditioningError {
         /// The longest one.
         max: usize,
     },
+    /// Settings that make no predictor of lengths.
+    #[error("no predictor of lengths: `{setting}` {problem}")]
+    LengthPredictor {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A predictor of lengths that answers with something else than numbers.
+    #[error(
+        "the predicted lengths of text {index} (counted from 0) are not finite numbers; the predictor's \
+         weights or the text's source are damaged"
+    )]
+    LengthLogits {
+        /// Its place.
+        index: usize,
+    },
     /// The language model that reads sources can't work with them.
     #[error(transparent)]
     LanguageModel(#[from] LanguageModelError),

@@ -120,7 +120,11 @@ pub fn length_mask(
     Ok(Tensor::from_data(TensorData::new(real, [lengths.len(), max]), device))
 }
 
-fn check_length(index: usize, length: usize, max: usize) -> Result<(), ConditioningError> {
+pub(crate) fn check_length(
+    index: usize,
+    length: usize,
+    max: usize,
+) -> Result<(), ConditioningError> {
     if (1..=max).contains(&length) {
         Ok(())
     } else {

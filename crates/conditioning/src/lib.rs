@@ -3,6 +3,7 @@
 mod class_labels;
 mod dropping;
 mod error;
+mod length_predictor;
 mod lengths;
 mod mbr;
 mod similarity;
@@ -12,6 +13,7 @@ mod tokenizer_13a;
 pub use class_labels::ClassLabels;
 pub use dropping::{kept_per_sample, present};
 pub use error::{ConditioningError, InvalidLabels, UnknownLabel};
+pub use length_predictor::{LengthPredictor, LengthPredictorConfig};
 pub use lengths::{LengthDistribution, length_mask};
 pub use mbr::{best_of, minimum_bayes_risk};
 pub use similarity::Similarity;

@@ -45,5 +45,14 @@ pub(crate) fn refuse(
     value: impl ToString,
     problem: impl Into<String>,
 ) -> Result<(), DenoiserError> {
-    Err(DenoiserError::Setting { setting, value: value.to_string(), problem: problem.into() })
+    Err(refused(setting, value, problem))
+}
+
+/// What [`refuse`] answers.
+pub(crate) fn refused(
+    setting: &'static str,
+    value: impl ToString,
+    problem: impl Into<String>,
+) -> DenoiserError {
+    DenoiserError::Setting { setting, value: value.to_string(), problem: problem.into() }
 }

@@ -7,4 +7,5 @@ mod formulas;
 mod golden;
 mod gradients;
 mod initial_values;
+mod network;
 mod support;

@@ -1,0 +1,87 @@
+use burn::module::Module;
+use burn::tensor::{Int, Tensor};
+
+use crate::{Conditions, Denoiser, EncoderSpaceDenoiser, Source, SourceContext};
+
+/// Any of the denoisers, for code that trains or samples with each of them.
+///
+/// Its parameters have the names that they have in the denoiser alone.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them, full of tensors")]
+pub enum DenoisingNetwork {
+    /// LD4LG's second version.
+    Latent(Denoiser),
+    /// LD4LG's first version.
+    EncoderSpace(EncoderSpaceDenoiser),
+}
+
+/// How noisy latents are, in the terms of every network.
+#[derive(Clone, Debug)]
+pub struct NetworkTime {
+    /// The share of the signal in the variance, in (0, 1), `[batch]`: what a [`Denoiser`] is told.
+    pub alpha: Tensor<1>,
+    /// The step of a discrete noise schedule, from 0 (least noise), `[batch]`: what an
+    /// [`EncoderSpaceDenoiser`] is told. None for a schedule in continuous time.
+    pub step: Option<Tensor<1, Int>>,
+}
+
+impl NetworkTime {
+    /// That of some samples of the batch.
+    pub fn samples(self, range: std::ops::Range<usize>) -> Self {
+        Self {
+            alpha: self.alpha.slice(range.clone()),
+            step: self.step.map(|step| step.slice(range)),
+        }
+    }
+
+    /// On the device with autodiff.
+    pub fn autodiff(self) -> Self {
+        Self { alpha: self.alpha.autodiff(), step: self.step.map(Tensor::autodiff) }
+    }
+}
+
+impl DenoisingNetwork {
+    /// The network's output for every latent vector, in the dtype of `z`; see [`Denoiser::forward`] and
+    /// [`EncoderSpaceDenoiser::forward`].
+    ///
+    /// # Shapes
+    /// - `z`: the noisy latents, `[batch, latents, latent_dim]`
+    /// - returns `[batch, latents, latent_dim]`
+    ///
+    /// # Panics
+    /// If an encoder-space denoiser is not told the step, and as the networks do.
+    pub fn forward(&self, z: Tensor<3>, time: NetworkTime, conditions: Conditions) -> Tensor<3> {
+        match self {
+            Self::Latent(denoiser) => denoiser.forward(z, time.alpha, conditions),
+            Self::EncoderSpace(denoiser) => {
+                let Some(step) = time.step else {
+                    panic!("an encoder-space denoiser must be told the step of a discrete schedule")
+                };
+                denoiser.forward(z, step, conditions)
+            }
+        }
+    }
+
+    /// What all layers need of sources, for [`Conditions::source`]; see [`Denoiser::read_source`].
+    ///
+    /// # Panics
+    /// If the network has no cross-attention to sources, or if a shape is not as [`Source`] has it.
+    pub fn read_source(&self, source: Source) -> SourceContext {
+        match self {
+            Self::Latent(denoiser) => denoiser.read_source(source),
+            Self::EncoderSpace(_) => panic!("an encoder-space denoiser was given sources"),
+        }
+    }
+}
+
+impl From<Denoiser> for DenoisingNetwork {
+    fn from(denoiser: Denoiser) -> Self {
+        Self::Latent(denoiser)
+    }
+}
+
+impl From<EncoderSpaceDenoiser> for DenoisingNetwork {
+    fn from(denoiser: EncoderSpaceDenoiser) -> Self {
+        Self::EncoderSpace(denoiser)
+    }
+}
