@@ -17,7 +17,7 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_text::diffusion::SamplerKind;
 use latent_text::{
-    Choice, Generated, GuidanceConfig, LatentText, Request, Similarity, StepPreview,
+    Choice, Generated, GuidanceConfig, LatentText, Lengths, Request, Similarity, StepPreview,
 };
 
 mod common;
@@ -53,12 +53,20 @@ struct Arguments {
     /// model's own].
     #[arg(long, value_name = "W")]
     guidance: Option<f64>,
+    /// How many tokens texts are to have, for a model whose texts have latents in varying number: `drawn`
+    /// (from the lengths of the training set), `predicted`, or a list such as 12,20, which the texts take
+    /// in turn [default: predicted if the model can, else drawn].
+    #[arg(long, value_name = "LIST", value_parser = lengths)]
+    lengths: Option<Lengths>,
     /// Candidates for each text.
     #[arg(long, value_name = "N", default_value_t = 1)]
     candidates: usize,
     /// How one of the candidates is chosen [default: mbr-rouge2 if there are several].
     #[arg(long, value_enum)]
     choose: Option<Choose>,
+    /// Prints all candidates: below their text and indented by a tab, or in the JSON object.
+    #[arg(long)]
+    with_candidates: bool,
     /// Denoising steps [default: the model's own].
     #[arg(long)]
     steps: Option<usize>,
@@ -148,7 +156,9 @@ fn request(arguments: &Arguments) -> Result<Request> {
         without_source: arguments.without_source,
         truncate_sources: arguments.truncate_sources,
         guidance: arguments.guidance.map(|scale| GuidanceConfig::ClassifierFree { scale }),
+        lengths: arguments.lengths.clone(),
         candidates: arguments.candidates,
+        with_candidates: arguments.with_candidates,
         choice: choice(arguments.choose, arguments.candidates),
         steps: arguments.steps,
         sampler: arguments.sampler,
@@ -162,6 +172,18 @@ fn read_lines(file: &Path) -> Result<Vec<String>> {
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(!text.is_empty(), "{} holds no sources", file.display());
     Ok(text.lines().map(str::to_string).collect())
+}
+
+fn lengths(text: &str) -> Result<Lengths, String> {
+    match text {
+        "drawn" => return Ok(Lengths::Drawn),
+        "predicted" => return Ok(Lengths::Predicted),
+        _ => {}
+    }
+    let lengths = text.split(',').map(|length| length.trim().parse());
+    let lengths: Result<Vec<usize>, _> = lengths.collect();
+    let lengths = lengths.map_err(|_| "it must be drawn, predicted, or numbers such as 12,20")?;
+    Ok(Lengths::Given(lengths))
 }
 
 fn choice(choose: Option<Choose>, candidates: usize) -> Choice {
@@ -180,7 +202,7 @@ fn show(model: &LatentText, preview: &StepPreview<'_>, progress: &ProgressBar) -
     if preview.step != 1 && preview.step != preview.steps && !preview.step.is_multiple_of(every) {
         return Ok(());
     }
-    let x0 = preview.x0.clone().slice(0..1);
+    let x0 = preview.x0.clone().of_texts(0..1);
     let texts = model.decode(x0, &model.config.decoding, &[0])?;
     let text = common::one_line(&texts[0]);
     progress.suspend(|| eprintln!("{:>5}/{}  {text}", preview.step, preview.steps));
@@ -191,7 +213,12 @@ fn print(generated: &[Generated], format: Format) -> Result<()> {
     let mut out = stdout().lock();
     for text in generated {
         match format {
-            Format::Text => writeln!(out, "{}", common::one_line(&text.text))?,
+            Format::Text => {
+                writeln!(out, "{}", common::one_line(&text.text))?;
+                for candidate in &text.candidates {
+                    writeln!(out, "\t{}", common::one_line(candidate))?;
+                }
+            }
             Format::Jsonl => writeln!(out, "{}", serde_json::to_string(text)?)?,
         }
     }

@@ -5,8 +5,8 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 
 use crate::support::{
-    LABELS, assert_mentions, conditional_model, example, files, refused, saved_model, source_model,
-    succeeded, unconditional_model,
+    LABELS, assert_mentions, conditional_model, encoder_space_model, example, files, refused,
+    saved_model, source_model, succeeded, unconditional_model,
 };
 
 const WEIGHTS: [&str; 3] =
@@ -371,6 +371,60 @@ fn candidates_are_chosen_from() {
     assert_mentions(&message, &["candidates is 0", "must lie in"]);
     let message = refused(generate(model.path()).args(["--choose", "best"]), 2);
     assert_mentions(&message, &["mbr-rouge2", "mbr-bleu", "likelihood"]);
+}
+
+#[test]
+fn candidates_are_shown_on_demand() {
+    let model = conditional_model();
+    let arguments = ["--count", "2", "--candidates", "3", "--with-candidates"];
+    let lines = objects(generate(model.path()).args(arguments));
+    let (plain, _) = succeeded(generate(model.path()).args(arguments));
+    let mut expected = Vec::new();
+    for line in &lines {
+        let candidates = line["candidates"].as_array().unwrap();
+        assert_eq!(candidates.len(), 3);
+        assert!(candidates.contains(&line["text"]));
+        expected.push(line["text"].as_str().unwrap().to_string());
+        expected.extend(candidates.iter().map(|text| format!("\t{}", text.as_str().unwrap())));
+    }
+    // A text of an untrained model may hold line ends, which the plain format shows as spaces.
+    let expected: Vec<String> =
+        expected.iter().map(|line| line.replace(['\n', '\r'], " ")).collect();
+    assert_eq!(plain.split_terminator('\n').collect::<Vec<_>>(), expected);
+    let usual = objects(generate(model.path()).args(["--count", "2", "--candidates", "3"]));
+    assert!(usual.iter().all(|line| line.get("candidates").is_none()));
+}
+
+#[test]
+fn lengths_are_drawn_or_given() {
+    let model = encoder_space_model();
+    let lengths = |arguments: &[&str]| -> Vec<u64> {
+        let command = &mut generate(model.path());
+        let lines = objects(command.args(["--count", "5"]).args(arguments));
+        lines.iter().map(|line| line["length"].as_u64().unwrap()).collect()
+    };
+    let drawn = lengths(&[]);
+    assert!(drawn.iter().all(|length| (1..=16).contains(length)), "{drawn:?}");
+    assert_eq!(drawn, lengths(&["--lengths", "drawn"]));
+    assert_eq!(lengths(&["--lengths", "12, 3"]), [12, 3, 12, 3, 12]);
+
+    let refuse = |lengths| refused(generate(model.path()).args(["--lengths", lengths]), 1);
+    assert_mentions(&refuse("12,17"), &["text 1", "length 17", "1..=16"]);
+    assert_mentions(&refuse("predicted"), &["has no predictor"]);
+    let message = refused(generate(model.path()).args(["--lengths", "long"]), 2);
+    assert_mentions(&message, &["--lengths", "drawn, predicted, or numbers"]);
+    let message = refused(generate(unconditional_model().path()).args(["--lengths", "3"]), 1);
+    assert_mentions(&message, &["4 latents of every text", "leave `lengths` out"]);
+}
+
+#[test]
+fn a_newer_model_is_an_error_that_says_to_update() {
+    let model = unconditional_model();
+    let path = model.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
+    let message = refuses_to_load(model.path());
+    assert_mentions(&message, &["config.json", "format version 2", "update latent-text"]);
 }
 
 #[test]

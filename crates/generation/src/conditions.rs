@@ -1,3 +1,5 @@
+use std::mem::discriminant;
+
 use burn::tensor::{Int, Tensor, TensorData};
 use latent_text_conditioning::SourceReader;
 use latent_text_denoiser::Source;
@@ -14,6 +16,15 @@ pub(crate) struct TextConditions<'a> {
     sources: Vec<&'a str>,
     /// The classes of `labels`; empty if all texts have the null class.
     classes: Vec<usize>,
+}
+
+/// What the rows of a batch are conditioned on.
+#[derive(Debug)]
+pub(crate) struct BatchConditions {
+    /// Their classes, `[rows]`, if the model has classes.
+    pub(crate) classes: Option<Tensor<1, Int>>,
+    /// Their sources, one for each row or one for all, if they have any.
+    pub(crate) source: Option<Source>,
 }
 
 impl<'a> TextConditions<'a> {
@@ -94,12 +105,19 @@ impl LatentText {
     ) -> Result<CheckedGuidance, GenerationError> {
         let config = request.guidance.as_ref().unwrap_or(&self.config.sampling.guidance);
         let by_weaker = is_by_weaker(config);
-        let combined =
-            |config: &GuidanceConfig| Ok(CheckedGuidance { guidance: config.init()?, by_weaker });
+        let measures_samples = measures_samples(config);
+        let combined = |config: &GuidanceConfig| {
+            Ok(CheckedGuidance { guidance: config.init()?, by_weaker, measures_samples })
+        };
         if by_weaker && !is_plain(config) {
-            return match self.weaker_denoiser {
-                Some(_) => combined(config),
+            return match &self.weaker_denoiser {
                 None => Err(GenerationError::NoWeakerDenoiser),
+                Some(weaker) if discriminant(weaker) != discriminant(&self.denoiser) => {
+                    Err(GenerationError::Inconsistent(
+                        "the weaker denoiser is of another kind than the denoiser".to_string(),
+                    ))
+                }
+                Some(_) => combined(config),
             };
         }
         if !conditioned && !is_plain(config) {
@@ -120,12 +138,18 @@ impl LatentText {
         combined(config)
     }
 
-    /// The classes of a batch, `[rows]`, for a model that has classes.
-    pub(crate) fn classes_of(
+    /// The conditions of a batch on the device.
+    pub(crate) fn conditions_of(
         &self,
         batch: Batch,
         conditions: &TextConditions<'_>,
-    ) -> Option<Tensor<1, Int>> {
+    ) -> Result<BatchConditions, GenerationError> {
+        let classes = self.classes_of(batch, conditions);
+        Ok(BatchConditions { classes, source: self.sources_of(batch, conditions)? })
+    }
+
+    /// The classes of a batch, `[rows]`, for a model that has classes.
+    fn classes_of(&self, batch: Batch, conditions: &TextConditions<'_>) -> Option<Tensor<1, Int>> {
         let labels = self.config.labels.as_ref()?;
         let class = |text| in_turn(&conditions.classes, text).copied().unwrap_or(labels.null());
         let classes: Vec<usize> = batch.text_of_rows().map(class).collect();
@@ -133,7 +157,7 @@ impl LatentText {
     }
 
     /// The sources of a batch, each read once: one for every row, or a single one for all of them.
-    pub(crate) fn sources_of(
+    fn sources_of(
         &self,
         batch: Batch,
         conditions: &TextConditions<'_>,
@@ -153,6 +177,17 @@ pub(crate) struct CheckedGuidance {
     pub(crate) guidance: Box<dyn Guidance<3>>,
     /// Whether its second prediction is the weaker denoiser's, under the same condition.
     pub(crate) by_weaker: bool,
+    /// Whether padding would change what it does: it takes means over all values of a sample. Zeros
+    /// change no sum, which is what the other kinds take.
+    pub(crate) measures_samples: bool,
+}
+
+fn measures_samples(guidance: &GuidanceConfig) -> bool {
+    match guidance {
+        GuidanceConfig::Rescaled { .. } => true,
+        GuidanceConfig::Interval { inner, .. } => measures_samples(inner),
+        _ => false,
+    }
 }
 
 fn is_by_weaker(guidance: &GuidanceConfig) -> bool {

@@ -1,7 +1,9 @@
 use latent_text_autoencoder::LatentStatistics;
-use latent_text_conditioning::ClassLabels;
-use latent_text_denoiser::DenoiserConfig;
-use latent_text_diffusion::{GuidanceConfig, NoiseScheduleConfig, Prediction, SamplerKind};
+use latent_text_conditioning::{ClassLabels, LengthDistribution, LengthPredictorConfig};
+use latent_text_denoiser::DenoisingNetworkConfig;
+use latent_text_diffusion::{
+    GuidanceConfig, NoiseScheduleConfig, Prediction, SamplerKind, Spacing,
+};
 use latent_text_language_model::GenerationConfig;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,7 @@ pub struct ModelConfig {
     /// Version of the format, [`FORMAT_VERSION`].
     pub format_version: u32,
     /// Architecture of the denoiser.
-    pub denoiser: DenoiserConfig,
+    pub denoiser: DenoisingNetworkConfig,
     /// Noise schedule it was trained with.
     pub schedule: NoiseScheduleConfig,
     /// What it predicts.
@@ -33,6 +35,13 @@ pub struct ModelConfig {
     /// Mean and scale of the training latents. They are undone after sampling unless the autoencoder
     /// normalises its latents itself.
     pub statistics: LatentStatistics,
+    /// How many latents texts of the training set have, where they have them in varying number; none
+    /// where all have as many. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<LengthDistribution>,
+    /// What predicts the number of latents from a text's conditions, if something does. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_predictor: Option<LengthPredictorConfig>,
     /// How to sample where a request doesn't say.
     #[serde(default)]
     pub sampling: SamplingDefaults,
@@ -78,6 +87,11 @@ pub struct SamplingDefaults {
     pub sampler: SamplerKind,
     /// Network calls for a text; default 250.
     pub steps: usize,
+    /// How the noise levels of the steps are spread; default uniform in time. LD4LG's first version, with
+    /// a table of 1000 noise levels, has `trailing`, which keeps to the table's entries; of a level between
+    /// them its denoiser is told the nearest entry.
+    #[serde(skip_serializing_if = "is_uniform")]
+    pub spacing: Spacing,
     /// Rescales each estimated latent vector to norm `sqrt(dim)`, on which l2-normalised latents lie.
     /// Default off, as in LD4LG's unconditional sampler; on is better for l2-normalised latents, whose
     /// self-conditioning estimates are rescaled in training.
@@ -86,6 +100,10 @@ pub struct SamplingDefaults {
     /// default: the conditional one alone. LD4LG has classifier-free guidance of scale 2 for sources.
     #[serde(skip_serializing_if = "is_plain")]
     pub guidance: GuidanceConfig,
+}
+
+fn is_uniform(spacing: &Spacing) -> bool {
+    *spacing == Spacing::Uniform
 }
 
 /// Whether this is the conditional prediction alone.
@@ -98,6 +116,7 @@ impl Default for SamplingDefaults {
         Self {
             sampler: SamplerKind::Ddpm,
             steps: 250,
+            spacing: Spacing::Uniform,
             rescale_x0: false,
             guidance: GuidanceConfig::default(),
         }

@@ -42,7 +42,11 @@ pub enum GenerationError {
         source: serde_json::Error,
     },
     /// The folder was written by another version of the format.
-    #[error("{path} has format version {found}, this version of latent-text reads {known}")]
+    #[error(
+        "{path} has format version {found}, this version of latent-text reads {known}; {}",
+        if .found > &u64::from(*.known) { "update latent-text" }
+        else { "train or convert the model again" }
+    )]
     FormatVersion {
         /// The file.
         path: PathBuf,
@@ -72,6 +76,24 @@ pub enum GenerationError {
         /// What needs them, and what to do instead.
         needed_by: &'static str,
     },
+    /// Lengths were asked of a model whose texts all have as many latents.
+    #[error(
+        "the model makes {latents} latents of every text, so that texts have no length to choose; leave \
+         `lengths` out"
+    )]
+    FixedLength {
+        /// How many latents a text has.
+        latents: usize,
+    },
+    /// Lengths are to be predicted by a model that can't, or for texts that it can't do it for.
+    #[error("lengths can't be predicted: {0}")]
+    NoPredictedLengths(&'static str),
+    /// Norm rescale of latents that are not l2-normalised.
+    #[error(
+        "`rescale_x0` brings all latents to one norm, but the model's latents are not l2-normalised; \
+         set it to false"
+    )]
+    Rescale,
     /// There is no condition that guidance could strengthen.
     #[error(
         "guidance strengthens a condition, but the texts have none; {}",
@@ -88,6 +110,9 @@ pub enum GenerationError {
          or choose another guidance"
     )]
     NoWeakerDenoiser,
+    /// The device failed to hand over values.
+    #[error("cannot read values back from the device: {0}")]
+    Device(String),
     /// Latents that can't be decoded.
     #[error("these latents can't be decoded: {0}")]
     Latents(String),

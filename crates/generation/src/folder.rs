@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
 use latent_text_autoencoder::LanguageAutoencoder;
+use latent_text_conditioning::{LengthPredictor, LengthPredictorConfig};
 use latent_text_language_model::LanguageModel;
 use latent_text_nn::{weights, write_atomically};
 
@@ -15,6 +16,8 @@ pub const MODEL_CONFIG_FILE: &str = "config.json";
 pub const DENOISER_FILE: &str = "denoiser.safetensors";
 /// The folder of the language model that reads sources, where it is not the autoencoder's.
 pub const SOURCE_ENCODER_FOLDER: &str = "source_encoder";
+/// The file with the weights of what predicts lengths, where something does.
+pub const LENGTH_PREDICTOR_FILE: &str = "length_predictor.safetensors";
 
 impl LatentText {
     /// Reads a model folder onto `device`.
@@ -23,7 +26,24 @@ impl LatentText {
     /// [`GenerationError::NoModel`] if the folder is missing or half-written; otherwise what its files
     /// answer when they are damaged or do not fit.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, GenerationError> {
-        let config = read_config(folder)?;
+        let mut config = read_config(folder)?;
+        let predictor = match config.length_predictor.take() {
+            None => None,
+            Some(predictor) => Some((load_predictor(folder, &predictor, device)?, predictor)),
+        };
+        let model = Self::load_parts(folder, config, device)?;
+        match predictor {
+            None => Ok(model),
+            Some((predictor, config)) => model.with_length_predictor(config, predictor),
+        }
+    }
+
+    /// All but what predicts lengths.
+    fn load_parts(
+        folder: &Path,
+        config: ModelConfig,
+        device: &Device,
+    ) -> Result<Self, GenerationError> {
         let denoiser_path = folder.join(DENOISER_FILE);
         if !denoiser_path.exists() {
             return Err(not_whole(folder, DENOISER_FILE));
@@ -65,12 +85,30 @@ impl LatentText {
         weights::save(&self.denoiser, &folder.join(DENOISER_FILE), dtype, &|name| {
             name.to_string()
         })?;
+        if let Some(predictor) = &self.length_predictor {
+            weights::save(predictor, &folder.join(LENGTH_PREDICTOR_FILE), dtype, &|name| {
+                name.to_string()
+            })?;
+        }
         let path = folder.join(MODEL_CONFIG_FILE);
         let text = serde_json::to_string_pretty(&self.config)
             .map_err(|source| GenerationError::Config { path: path.clone(), source })?;
         write_atomically(&path, |file| writeln!(file, "{text}"))
             .map_err(|source| GenerationError::File { action: "write", path, source })
     }
+}
+
+fn load_predictor(
+    folder: &Path,
+    config: &LengthPredictorConfig,
+    device: &Device,
+) -> Result<LengthPredictor, GenerationError> {
+    let path = folder.join(LENGTH_PREDICTOR_FILE);
+    if !path.exists() {
+        return Err(not_whole(folder, LENGTH_PREDICTOR_FILE));
+    }
+    config.validate()?;
+    Ok(weights::load(config.init(device), &path, &|name| name.to_string())?)
 }
 
 fn read_config(folder: &Path) -> Result<ModelConfig, GenerationError> {

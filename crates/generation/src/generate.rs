@@ -1,13 +1,10 @@
 use std::ops::ControlFlow;
 
-use burn::tensor::Tensor;
+use latent_text_autoencoder::Latents;
 use latent_text_conditioning::{best_of, minimum_bayes_risk};
-use latent_text_denoiser::{Conditions, SelfCondition};
-use latent_text_diffusion::sampler::Pass;
-use latent_text_diffusion::{DenoiserInput, SampleNoise, SamplerPlan, StepReport, sample_guided};
 
 use crate::batch::Batch;
-use crate::conditions::{CheckedGuidance, TextConditions};
+use crate::sampling::Run;
 use crate::{Choice, Generated, GenerationError, LatentText, Request, StepPreview};
 
 impl LatentText {
@@ -19,8 +16,8 @@ impl LatentText {
     ///
     /// # Errors
     /// [`GenerationError::Request`] for a number out of its range; an unknown label, conditions that the
-    /// model was not trained for, sources that are missing or too long; settings that no sampler can
-    /// follow; `DiffusionError::Stopped`.
+    /// model was not trained for, sources that are missing or too long, lengths out of range; settings
+    /// that no sampler can follow; `DiffusionError::Stopped`.
     pub fn generate(
         &self,
         request: &Request,
@@ -53,7 +50,13 @@ impl LatentText {
         request.check()?;
         let conditions = self.conditions(request)?;
         let guidance = self.guidance(request, conditions.any())?;
-        let run = Run { plan: self.plan(request)?, conditions, guidance, seed: request.seed };
+        let run = Run {
+            plan: self.plan(request)?,
+            conditions,
+            lengths: self.lengths(request)?,
+            guidance,
+            seed: request.seed,
+        };
         let decoding = request.decoding.as_ref().unwrap_or(&self.config.decoding);
         let first_only = matches!(rule, Rule::First) && !request.with_candidates;
         let candidates = if first_only { 1 } else { request.candidates };
@@ -62,7 +65,9 @@ impl LatentText {
         let mut generated = Vec::new();
         for first in (0..request.count).step_by(at_once) {
             let batch = Batch { first, texts: at_once.min(request.count - first), candidates };
-            let x0 = self.sample(&run, batch, &mut on_step)?;
+            let conditions = self.conditions_of(batch, &run.conditions)?;
+            let lengths = self.lengths_of(batch, &run.lengths, &conditions)?;
+            let x0 = self.sample(&run, batch, &conditions, &lengths, &mut on_step)?;
             let seeds: Vec<u64> =
                 batch.streams().map(|stream| decoding_seed(request.seed, stream)).collect();
             let latents = self.denormalise(x0.clone());
@@ -78,6 +83,7 @@ impl LatentText {
                     text: texts[row].clone(),
                     label: run.conditions.label(text).map(str::to_string),
                     source: run.conditions.source(text).map(str::to_string),
+                    length: self.config.lengths.is_some().then(|| lengths[row]),
                     seed: request.seed,
                     score: scores.map(|scores| scores[chosen]),
                     candidates: if request.with_candidates {
@@ -85,78 +91,21 @@ impl LatentText {
                     } else {
                         Vec::new()
                     },
-                    latents: request.with_latents.then(|| latent_vectors(&x0, row)),
+                    latents: match request.with_latents {
+                        true => Some(latent_vectors(&x0, row)?),
+                        false => None,
+                    },
                 });
             }
         }
         Ok(generated)
     }
 
-    fn plan(&self, request: &Request) -> Result<SamplerPlan, GenerationError> {
-        let sampling = &self.config.sampling;
-        let schedule = self.config.schedule.init()?;
-        let plan = SamplerPlan::new(
-            &schedule,
-            request.sampler.unwrap_or(sampling.sampler),
-            self.config.prediction,
-            request.steps.unwrap_or(sampling.steps),
-        )?;
-        Ok(plan.rescale_x0(request.rescale_x0.unwrap_or(sampling.rescale_x0)))
-    }
-
-    /// The latents of a batch in the space that the diffusion runs in, `[rows, latents, dim]`.
-    fn sample(
-        &self,
-        run: &Run<'_>,
-        batch: Batch,
-        on_step: &mut impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
-    ) -> Result<Tensor<3>, GenerationError> {
-        let shape = &self.autoencoder.config;
-        let mut noise = SampleNoise::new(run.seed, batch.streams());
-        let classes = self.classes_of(batch, &run.conditions);
-        let source = self.sources_of(batch, &run.conditions)?;
-        let weaker = self.weaker_denoiser.as_ref().filter(|_| run.guidance.by_weaker);
-        let [conditional, unconditional] = [Some(&self.denoiser), weaker].map(|denoiser| {
-            // Without a weaker denoiser the second prediction is that without any condition.
-            denoiser.map_or_else(Conditions::default, |denoiser| Conditions {
-                classes: classes.clone(),
-                source: source.clone().map(|source| denoiser.read_source(source)),
-                ..Conditions::default()
-            })
-        });
-        let x0 = sample_guided(
-            &run.plan,
-            [batch.rows(), shape.latents, shape.latent_dim],
-            &mut noise,
-            self.device(),
-            &*run.guidance.guidance,
-            |DenoiserInput { z, alpha, self_cond, .. }, pass| {
-                let (denoiser, conditions) = match pass {
-                    Pass::Conditional => (&self.denoiser, &conditional),
-                    Pass::Unconditional => (weaker.unwrap_or(&self.denoiser), &unconditional),
-                };
-                let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
-                denoiser.forward(z, alpha, Conditions { self_cond, ..conditions.clone() })
-            },
-            |report: StepReport<'_>| {
-                on_step(StepPreview {
-                    first: batch.first,
-                    texts: batch.texts,
-                    candidates: batch.candidates,
-                    step: report.step,
-                    steps: report.steps,
-                    x0: report.x0,
-                })
-            },
-        )?;
-        Ok(x0)
-    }
-
     /// The scores that candidates are chosen by, if they are.
     fn scores(
         &self,
         rule: &mut Rule<'_>,
-        x0: &Tensor<3>,
+        x0: &Latents,
         texts: &[String],
         candidates: usize,
     ) -> Result<Option<Vec<f64>>, GenerationError> {
@@ -172,14 +121,6 @@ impl LatentText {
             }
         })
     }
-}
-
-/// What is the same for all batches of a request.
-struct Run<'a> {
-    plan: SamplerPlan,
-    conditions: TextConditions<'a>,
-    guidance: CheckedGuidance,
-    seed: u64,
 }
 
 type SimilarityOf<'a> = dyn FnMut(&str, &str) -> f64 + 'a;
@@ -208,10 +149,10 @@ fn decoding_seed(seed: u64, stream: u64) -> u64 {
     seed.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-fn latent_vectors(x0: &Tensor<3>, row: usize) -> Vec<Vec<f32>> {
-    let dim = x0.dims()[2];
-    let values: Vec<f32> = x0.clone().narrow(0, row, 1).to_data().iter().collect();
-    values.chunks(dim).map(<[f32]>::to_vec).collect()
+fn latent_vectors(x0: &Latents, row: usize) -> Result<Vec<Vec<f32>>, GenerationError> {
+    let [_, _, dim] = x0.values.dims();
+    let values = x0.clone().of_texts(row..row + 1).real_values()?.concat();
+    Ok(values.chunks(dim).map(<[f32]>::to_vec).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
+use latent_text_autoencoder::Latents;
 use latent_text_language_model::{TokenBatch, cross_entropy, shift_language_first, shift_right};
 
 use crate::{GenerationError, LatentText};
@@ -17,32 +18,40 @@ impl LatentText {
     /// as texts; what the tokenizer answers.
     pub fn log_likelihoods(
         &self,
-        x0: Tensor<3>,
+        x0: impl Into<Latents>,
         texts: &[&str],
     ) -> Result<Vec<f64>, GenerationError> {
-        self.check_given(&x0)?;
-        if x0.dims()[0] != texts.len() {
-            let given = x0.dims()[0];
+        let x0 = self.checked(x0.into())?;
+        if x0.texts() != texts.len() {
+            let given = x0.texts();
             return Err(GenerationError::Latents(format!(
                 "there are those of {given} texts, but {} texts",
                 texts.len()
             )));
         }
         let language_model = &self.autoencoder.language_model;
-        let tokens =
-            language_model.tokenizer.encode_batch(texts, self.autoencoder.config.max_tokens)?;
-        let states = self.autoencoder.perceiver.reconstruct(self.denormalise(x0));
+        let tokens = language_model.tokenizer.encode_batch(texts, self.autoencoder.max_tokens())?;
+        let (states, mask) = self.autoencoder.decoder_states(self.denormalise(x0));
         let mut nats = Vec::with_capacity(texts.len());
         for (part, ids) in tokens.ids.chunks(TEXTS_AT_ONCE).enumerate() {
-            let states = states.clone().narrow(0, part * TEXTS_AT_ONCE, ids.len());
-            nats.extend(self.nats(TokenBatch { ids: ids.to_vec(), pad_id: tokens.pad_id }, states));
+            let first = part * TEXTS_AT_ONCE;
+            let states = states.clone().narrow(0, first, ids.len());
+            let mask = mask.clone().map(|mask| mask.narrow(0, first, ids.len()));
+            let tokens = TokenBatch { ids: ids.to_vec(), pad_id: tokens.pad_id };
+            nats.extend(self.nats(tokens, states, mask));
         }
-        let nats = Tensor::cat(nats, 0).to_data();
-        Ok(nats.iter::<f64>().map(|nats| -nats).collect())
+        let nats: Vec<f32> = self.read(Tensor::cat(nats, 0))?;
+        Ok(nats.into_iter().map(|nats| -f64::from(nats)).collect())
     }
 
-    /// The mean cross-entropy of each text, `[1]`, given the states that the decoder sees.
-    fn nats(&self, tokens: TokenBatch, states: Tensor<3>) -> Vec<Tensor<1>> {
+    /// The mean cross-entropy of each text, `[1]`, given the states of which the decoder sees those that
+    /// `mask` shows.
+    fn nats(
+        &self,
+        tokens: TokenBatch,
+        states: Tensor<3>,
+        mask: Option<Tensor<2, Bool>>,
+    ) -> Vec<Tensor<1>> {
         let language_model = &self.autoencoder.language_model;
         let (labels, counted) = tokens.tensors(tokens.longest().max(1), self.device());
         let read = if language_model.config.shifts_language_first() {
@@ -50,7 +59,7 @@ impl LatentText {
         } else {
             shift_right(labels.clone(), language_model.config.decoder_start_token_id())
         };
-        let logits = language_model.model.decode(read, states, None);
+        let logits = language_model.model.decode(read, states, mask);
         let of_text = |text| {
             cross_entropy(
                 logits.clone().narrow(0, text, 1),

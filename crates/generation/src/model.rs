@@ -1,10 +1,10 @@
-use burn::tensor::{Device, Tensor};
-use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm};
-use latent_text_conditioning::SourceReader;
-use latent_text_denoiser::Denoiser;
+use burn::tensor::{Device, FloatDType, Tensor};
+use latent_text_autoencoder::{LanguageAutoencoder, Latents};
+use latent_text_conditioning::{LengthPredictor, LengthPredictorConfig, SourceReader};
+use latent_text_denoiser::DenoisingNetwork;
 use latent_text_language_model::{GenerationConfig, LanguageModel};
 
-use crate::{GenerationError, ModelConfig, SourceEncoder};
+use crate::{GenerationError, ModelConfig, SourceEncoder, fit};
 
 /// A text diffusion model: an autoencoder between texts and latents, and a denoiser of latents.
 pub struct LatentText {
@@ -13,11 +13,12 @@ pub struct LatentText {
     /// Text to latents and back.
     pub autoencoder: LanguageAutoencoder,
     /// The network that predicts clean latents.
-    pub denoiser: Denoiser,
+    pub denoiser: DenoisingNetwork,
     /// A smaller or less trained denoiser of the same latents and conditions, for autoguidance; none at
     /// first.
-    pub weaker_denoiser: Option<Denoiser>,
+    pub weaker_denoiser: Option<DenoisingNetwork>,
     pub(crate) source_reader: Option<SourceReader>,
+    pub(crate) length_predictor: Option<LengthPredictor>,
     device: Device,
 }
 
@@ -26,14 +27,15 @@ impl LatentText {
     /// autoencoder's language model reads them.
     ///
     /// # Errors
-    /// [`GenerationError::Inconsistent`] if the denoiser's latents, classes or sources, or the width of
-    /// the statistics, are not those of the autoencoder, the labels and the source encoder;
+    /// [`GenerationError::Inconsistent`] if the denoiser's latents, classes or sources, the width of the
+    /// statistics or the lengths are not those of the autoencoder, the labels and the source encoder, or
+    /// if the denoiser needs a discrete noise schedule and has none;
     /// [`GenerationError::Conditioning`] if sources are to be longer than the language model's
     /// positions.
     pub fn new(
         config: ModelConfig,
         autoencoder: LanguageAutoencoder,
-        denoiser: Denoiser,
+        denoiser: impl Into<DenoisingNetwork>,
         device: &Device,
     ) -> Result<Self, GenerationError> {
         let reader = match &config.source {
@@ -49,7 +51,7 @@ impl LatentText {
                 ));
             }
         };
-        Self::with_reader(config, autoencoder, denoiser, device, reader)
+        Self::with_reader(config, autoencoder, denoiser.into(), device, reader)
     }
 
     /// Puts a model together whose sources are read by a language model of their own.
@@ -60,7 +62,7 @@ impl LatentText {
     pub fn with_source_encoder(
         config: ModelConfig,
         autoencoder: LanguageAutoencoder,
-        denoiser: Denoiser,
+        denoiser: impl Into<DenoisingNetwork>,
         device: &Device,
         source_encoder: LanguageModel,
     ) -> Result<Self, GenerationError> {
@@ -72,21 +74,56 @@ impl LatentText {
             ));
         };
         let reader = SourceReader::new(source_encoder, source.max_tokens)?;
-        Self::with_reader(config, autoencoder, denoiser, device, Some(reader))
+        Self::with_reader(config, autoencoder, denoiser.into(), device, Some(reader))
     }
 
     fn with_reader(
         config: ModelConfig,
         autoencoder: LanguageAutoencoder,
-        denoiser: Denoiser,
+        denoiser: DenoisingNetwork,
         device: &Device,
         source_reader: Option<SourceReader>,
     ) -> Result<Self, GenerationError> {
-        check_latents(&config, &autoencoder)?;
-        check_labels(&config)?;
-        check_source(&config, source_reader.as_ref())?;
+        fit::check(&config, &autoencoder.config(), source_reader.as_ref())?;
+        if config.length_predictor.is_some() {
+            return Err(GenerationError::Inconsistent(
+                "lengths are to be predicted, but what predicts them is missing; give both to \
+                 `with_length_predictor`"
+                    .to_string(),
+            ));
+        }
         let device = device.clone();
-        Ok(Self { config, autoencoder, denoiser, weaker_denoiser: None, source_reader, device })
+        Ok(Self {
+            config,
+            autoencoder,
+            denoiser,
+            weaker_denoiser: None,
+            source_reader,
+            length_predictor: None,
+            device,
+        })
+    }
+
+    /// The same model with a predictor of how many latents texts get, made from `config` and on the
+    /// model's device.
+    ///
+    /// # Errors
+    /// [`GenerationError::Inconsistent`] if all texts have as many latents, or if the predictor's
+    /// lengths, classes or sources are not the model's.
+    pub fn with_length_predictor(
+        mut self,
+        config: LengthPredictorConfig,
+        predictor: LengthPredictor,
+    ) -> Result<Self, GenerationError> {
+        let Some(lengths) = &self.config.lengths else {
+            return Err(GenerationError::Inconsistent(
+                "all texts have as many latents, so there is no length to predict".to_string(),
+            ));
+        };
+        fit::check_predictor(&config, &self.config, lengths.max(), self.source_reader.as_ref())?;
+        self.config.length_predictor = Some(config);
+        self.length_predictor = Some(predictor);
+        Ok(self)
     }
 
     /// Texts through encoder, latents and decoder.
@@ -99,15 +136,17 @@ impl LatentText {
         Ok(self.autoencoder.decode_latents(latents, &self.config.decoding, &seeds)?)
     }
 
-    /// The latents of texts in the space that the diffusion runs in, `[texts, latents, dim]`.
+    /// The latents of texts in the space that the diffusion runs in, `[texts, latents, dim]`; in varying
+    /// number as many as the longest text has, with a mask.
     ///
     /// # Errors
-    /// What the tokenizer answers.
-    pub fn encode(&self, texts: &[&str]) -> Result<Tensor<3>, GenerationError> {
+    /// What the tokenizer answers; `AutoencoderError::NoTokens` for a text without tokens where each
+    /// token has a latent.
+    pub fn encode(&self, texts: &[&str]) -> Result<Latents, GenerationError> {
         let latents = self.autoencoder.encode_texts(texts)?;
-        Ok(match self.autoencoder.config.latent_norm {
-            LatentNorm::L2 => latents,
-            LatentNorm::None => self.config.statistics.normalise(latents),
+        Ok(match self.autoencoder.is_l2_normalised() {
+            true => latents,
+            false => latents.map(|values| self.config.statistics.normalise(values)),
         })
     }
 
@@ -119,11 +158,11 @@ impl LatentText {
     /// model's, or hold a value that is no finite number; what the decoder answers to the settings.
     pub fn decode(
         &self,
-        x0: Tensor<3>,
+        x0: impl Into<Latents>,
         decoding: &GenerationConfig,
         seeds: &[u64],
     ) -> Result<Vec<String>, GenerationError> {
-        self.check_given(&x0)?;
+        let x0 = self.checked(x0.into())?;
         Ok(self.autoencoder.decode_latents(self.denormalise(x0), decoding, seeds)?)
     }
 
@@ -137,93 +176,19 @@ impl LatentText {
         self.source_reader.as_ref()
     }
 
-    /// Checks latents that come from outside.
-    pub(crate) fn check_given(&self, x0: &Tensor<3>) -> Result<(), GenerationError> {
-        let shape = &self.autoencoder.config;
-        let [texts, latents, dim] = x0.dims();
-        if texts == 0 || [latents, dim] != [shape.latents, shape.latent_dim] {
-            return Err(GenerationError::Latents(format!(
-                "they have the shape {:?}, the model has [texts, {}, {}]",
-                x0.dims(),
-                shape.latents,
-                shape.latent_dim
-            )));
-        }
-        let values = x0.to_data();
-        match values.iter::<f32>().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(place) => Err(GenerationError::Latents(format!(
-                "those of text {} (counted from 0) hold a value that is no finite number",
-                place / (latents * dim)
-            ))),
+    pub(crate) fn denormalise(&self, x0: Latents) -> Latents {
+        match self.autoencoder.is_l2_normalised() {
+            true => x0,
+            false => x0.map(|values| self.config.statistics.denormalise(values)),
         }
     }
 
-    pub(crate) fn denormalise(&self, x0: Tensor<3>) -> Tensor<3> {
-        match self.autoencoder.config.latent_norm {
-            LatentNorm::L2 => x0,
-            LatentNorm::None => self.config.statistics.denormalise(x0),
-        }
+    /// Values of a tensor, for the host.
+    pub(crate) fn read<const D: usize>(
+        &self,
+        tensor: Tensor<D>,
+    ) -> Result<Vec<f32>, GenerationError> {
+        let values = tensor.cast(FloatDType::F32).try_into_vec_as::<f32>();
+        values.map_err(|error| GenerationError::Device(error.to_string()))
     }
-}
-
-fn check_latents(
-    config: &ModelConfig,
-    autoencoder: &LanguageAutoencoder,
-) -> Result<(), GenerationError> {
-    let latents = &autoencoder.config;
-    if config.denoiser.latent_dim != latents.latent_dim
-        || config.denoiser.max_latents < latents.latents
-    {
-        return inconsistent(format!(
-            "the autoencoder makes {} x {} latents, the denoiser takes up to {} x {}",
-            latents.latents,
-            latents.latent_dim,
-            config.denoiser.max_latents,
-            config.denoiser.latent_dim
-        ));
-    }
-    let mean = config.statistics.mean.len();
-    if mean != latents.latent_dim {
-        return inconsistent(format!(
-            "the latents have {} dimensions, the mean in their statistics has {mean}",
-            latents.latent_dim
-        ));
-    }
-    Ok(())
-}
-
-fn check_labels(config: &ModelConfig) -> Result<(), GenerationError> {
-    let labels = config.labels.as_ref().map_or(0, |labels| labels.names().len());
-    let classes = config.denoiser.classes.unwrap_or(0);
-    if labels != classes {
-        return inconsistent(format!(
-            "the denoiser has {classes} classes, there are {labels} labels"
-        ));
-    }
-    Ok(())
-}
-
-fn check_source(
-    config: &ModelConfig,
-    reader: Option<&SourceReader>,
-) -> Result<(), GenerationError> {
-    match (config.denoiser.source_dim, reader.map(SourceReader::dim)) {
-        (None, None) => Ok(()),
-        (Some(expected), Some(found)) if expected == found => Ok(()),
-        (Some(expected), Some(found)) => inconsistent(format!(
-            "the denoiser attends to sources of width {expected}, their encoder has width {found}"
-        )),
-        (Some(_), None) => inconsistent(
-            "the denoiser attends to sources, but nothing says what reads them (`source`)"
-                .to_string(),
-        ),
-        (None, Some(_)) => {
-            inconsistent("sources are read, but the denoiser does not attend to any".to_string())
-        }
-    }
-}
-
-fn inconsistent(problem: String) -> Result<(), GenerationError> {
-    Err(GenerationError::Inconsistent(problem))
 }

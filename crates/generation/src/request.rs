@@ -1,6 +1,6 @@
-use burn::tensor::Tensor;
+use latent_text_autoencoder::Latents;
 use latent_text_conditioning::Similarity;
-use latent_text_diffusion::{GuidanceConfig, SamplerKind};
+use latent_text_diffusion::{GuidanceConfig, SamplerKind, Spacing};
 use latent_text_language_model::GenerationConfig;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct Request {
     /// How the predictions with and without the condition are combined; default: the model's own
     /// setting where there is a condition, nothing where there is none.
     pub guidance: Option<GuidanceConfig>,
+    /// How many latents texts get, for a model of latents in varying number; default: predicted if the
+    /// model has a predictor of lengths, else drawn from those of the training set.
+    pub lengths: Option<Lengths>,
     /// How many candidates are sampled for a text, from 1 to 1,024; default 1. Candidate `k` of text `i`
     /// of a seed does not depend on their number; the first is what a single one would be.
     pub candidates: usize,
@@ -45,7 +48,10 @@ pub struct Request {
     pub steps: Option<usize>,
     /// The sampler; default: the model's own setting.
     pub sampler: Option<SamplerKind>,
-    /// Norm rescale of the estimates; default: the model's own setting.
+    /// How the noise levels of the steps are spread; default: the model's own setting.
+    pub spacing: Option<Spacing>,
+    /// Norm rescale of the estimates; default: the model's own setting. An error where latents are not
+    /// l2-normalised, whose norms mean something.
     pub rescale_x0: Option<bool>,
     /// How latents are decoded; default: the model's own setting.
     pub decoding: Option<GenerationConfig>,
@@ -64,12 +70,14 @@ impl Default for Request {
             without_source: false,
             truncate_sources: false,
             guidance: None,
+            lengths: None,
             candidates: 1,
             choice: Choice::First,
             with_candidates: false,
             with_latents: false,
             steps: None,
             sampler: None,
+            spacing: None,
             rescale_x0: None,
             decoding: None,
             batch_size: 32,
@@ -95,6 +103,20 @@ impl Request {
         }
         Ok(())
     }
+}
+
+/// How many latents texts get where their number varies: as many as they are to have tokens, special ones
+/// included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lengths {
+    /// Each text and each candidate gets a length that is drawn from those of the training set.
+    Drawn,
+    /// These, which the texts take in turn; all candidates of a text have its length.
+    Given(Vec<usize>),
+    /// Each text and each candidate gets a length that is drawn from what the model's predictor says for
+    /// its conditions.
+    Predicted,
 }
 
 /// How one of a text's candidates is chosen. The first wins where several are equally good.
@@ -124,6 +146,9 @@ pub struct Generated {
     /// The source that it was written for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// How many latents it was to have, where their number varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
     /// The request's seed.
     pub seed: u64,
     /// By what it was chosen from its candidates; none for the first one.
@@ -153,5 +178,5 @@ pub struct StepPreview<'a> {
     /// The current estimate of the clean latents, `[texts * candidates, latents, dim]`: those of the
     /// first text's candidates, then those of the second's, .. They can be decoded with
     /// [`decode`](crate::LatentText::decode).
-    pub x0: &'a Tensor<3>,
+    pub x0: &'a Latents,
 }

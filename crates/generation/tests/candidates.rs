@@ -71,7 +71,7 @@ fn candidates_that_nobody_sees_are_not_sampled() {
     let rows = |request: &Request| {
         let mut rows = HashSet::new();
         let generated = model.generate(request, |preview| {
-            assert_eq!(preview.x0.dims()[0], preview.texts * preview.candidates);
+            assert_eq!(preview.x0.texts(), preview.texts * preview.candidates);
             rows.insert((preview.first, preview.texts, preview.candidates));
             ControlFlow::Continue(())
         });
@@ -154,7 +154,7 @@ fn the_decoder_chooses_what_it_finds_likeliest() {
 fn the_likelihood_is_the_mean_over_a_texts_tokens() {
     let model = common::model(None, LatentNorm::None);
     let texts = ["ba", "kika momu late", "", "du", "li", "lo", "mo", "ku", "fifa"];
-    let x0 = model.encode(&texts).unwrap();
+    let x0 = model.encode(&texts).unwrap().values;
     let found = model.log_likelihoods(x0.clone(), &texts).unwrap();
     assert_eq!(found.len(), texts.len());
     let language_model = &model.autoencoder.language_model;
@@ -166,7 +166,7 @@ fn the_likelihood_is_the_mean_over_a_texts_tokens() {
             model.device(),
         );
         let latents = model.config.statistics.denormalise(x0.clone().narrow(0, row, 1));
-        let states = model.autoencoder.perceiver.reconstruct(latents);
+        let (states, _) = model.autoencoder.decoder_states(latents.into());
         let read = shift_right(labels, language_model.config.decoder_start_token_id());
         let logits = language_model.model.decode(read, states, None);
         let vocabulary = logits.dims()[2];

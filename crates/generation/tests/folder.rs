@@ -117,6 +117,8 @@ fn another_format_version_is_refused() {
         assert!(matches!(error, GenerationError::FormatVersion { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(&format!("format version {version}")), "{text}");
+        let newer = version != json!(0);
+        assert_eq!(text.contains("update latent-text"), newer, "{text}");
     }
     for version in [json!("1"), json!(-1), json!(null)] {
         let folder = with_config("/format_version", version);
@@ -181,9 +183,9 @@ fn parts_that_do_not_fit_are_refused() {
     config.statistics.mean.push(0.0);
     refused(config);
     let mut config = fitting.clone();
-    config.denoiser.latent_dim = 4;
+    common::latent_denoiser(&mut config).latent_dim = 4;
     refused(config);
     let mut config = fitting.clone();
-    config.denoiser.max_latents = 3;
+    common::latent_denoiser(&mut config).max_latents = 3;
     refused(config);
 }

@@ -24,7 +24,7 @@ fn latents(model: &LatentText, request: &Request) -> Vec<f32> {
     let mut values = Vec::new();
     let generated = model.generate(request, |preview| {
         if preview.step == preview.steps {
-            values.extend(preview.x0.to_data().iter::<f32>());
+            values.extend(preview.x0.values.to_data().iter::<f32>());
         }
         ControlFlow::Continue(())
     });
@@ -160,7 +160,7 @@ fn the_callback_sees_every_step_of_every_batch() {
     let request = Request { count: 3, batch_size: 2, steps: Some(3), ..Request::default() };
     let mut seen = Vec::new();
     let generated = model.generate(&request, |preview| {
-        assert_eq!(preview.x0.dims(), [preview.texts, 4, common::LATENT_DIM]);
+        assert_eq!(preview.x0.values.dims(), [preview.texts, 4, common::LATENT_DIM]);
         seen.push((preview.first, preview.texts, preview.step, preview.steps));
         ControlFlow::Continue(())
     });
@@ -273,7 +273,7 @@ fn reconstruction_is_encoding_and_decoding() {
     assert_eq!(texts.len(), 4);
 
     let latents = model.encode(&lines).unwrap();
-    assert_eq!(latents.dims(), [4, 4, common::LATENT_DIM]);
+    assert_eq!(latents.values.dims(), [4, 4, common::LATENT_DIM]);
     assert_eq!(model.decode(latents, &model.config.decoding, &[0; 4]).unwrap(), texts);
     for (line, text) in lines.iter().zip(&texts) {
         assert_eq!(&model.reconstruct(&[line]).unwrap()[0], text, "{line:?} alone");

@@ -5,7 +5,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
-use latent_text_denoiser::{Conditions, Denoiser, SelfCondition, Source};
+use latent_text_denoiser::{Conditions, DenoisingNetwork, NetworkTime, SelfCondition, Source};
 use latent_text_diffusion::guidance::NoiseInterval;
 use latent_text_diffusion::{
     DiffusionError, GuidanceConfig, SampleNoise, SamplerKind, rescale_norm,
@@ -65,22 +65,23 @@ fn by_hand(
     model: &LatentText,
     w: f64,
     rescaled: bool,
-    second: (&Denoiser, &dyn Fn(&Denoiser) -> Conditions),
+    second: (&DenoisingNetwork, &dyn Fn(&DenoisingNetwork) -> Conditions),
 ) -> Vec<f32> {
     let device = model.device();
     let schedule = model.config.schedule.init().unwrap();
-    let shape = [1, model.autoencoder.config.latents, common::LATENT_DIM];
+    let shape = [1, model.autoencoder.max_latents(), common::LATENT_DIM];
     let conditioned = conditions(model);
     let mut z: Tensor<3> = SampleNoise::new(9, [0]).normal(shape, device);
     let mut estimate = None;
     for step in 0..STEPS {
         let alpha = schedule.alpha(1.0 - step as f64 / STEPS as f64);
         let next = schedule.alpha(1.0 - (step + 1) as f64 / STEPS as f64);
-        let predict = |denoiser: &Denoiser, conditions: Conditions| {
+        let predict = |denoiser: &DenoisingNetwork, conditions: Conditions| {
             let self_cond =
                 estimate.clone().map(|estimate| SelfCondition { estimate, present: None });
-            let alphas = Tensor::from_floats([alpha as f32], device);
-            denoiser.forward(z.clone(), alphas, Conditions { self_cond, ..conditions })
+            let alpha = Tensor::from_floats([alpha as f32], device);
+            let time = NetworkTime { alpha, step: None };
+            denoiser.forward(z.clone(), time, Conditions { self_cond, ..conditions })
         };
         let conditional = predict(&model.denoiser, conditioned(&model.denoiser));
         let other = predict(second.0, second.1(second.0));
@@ -97,7 +98,7 @@ fn by_hand(
 }
 
 /// The class and the source of [`guided`] for a denoiser.
-fn conditions(model: &LatentText) -> impl Fn(&Denoiser) -> Conditions {
+fn conditions(model: &LatentText) -> impl Fn(&DenoisingNetwork) -> Conditions {
     let labels = model.config.labels.clone().unwrap();
     let classes = labels.tensor(&[labels.index_of("cafe").unwrap()], model.device());
     let (states, mask) = model.source_reader().unwrap().read(&[SOURCE]).unwrap();
@@ -182,7 +183,7 @@ fn autoguidance_leads_away_from_a_weaker_denoiser_under_the_same_conditions() {
         assert!(matches!(refused, Err(GenerationError::NoWeakerDenoiser)), "{refused:?}");
 
         let mut smaller = model.config.clone();
-        smaller.denoiser.dim = 8;
+        common::latent_denoiser(&mut smaller).dim = 8;
         let weaker = common::denoiser(&smaller, model.device());
         let expected = by_hand(&model, 2.5, false, (&weaker, &conditions(&model)));
         model.weaker_denoiser = Some(weaker);

@@ -195,8 +195,14 @@ fn parts_that_do_not_fit_are_refused() {
     };
     for (change, expected) in [
         (&(|config: &mut ModelConfig| config.source = None) as &dyn Fn(&mut _), "what reads them"),
-        (&|config: &mut ModelConfig| config.denoiser.source_dim = None, "does not attend"),
-        (&|config: &mut ModelConfig| config.denoiser.source_dim = Some(24), "width 24"),
+        (
+            &|config: &mut ModelConfig| common::latent_denoiser(config).source_dim = None,
+            "does not attend",
+        ),
+        (
+            &|config: &mut ModelConfig| common::latent_denoiser(config).source_dim = Some(24),
+            "width 24",
+        ),
         (
             &|config: &mut ModelConfig| config.source = own.config.source.clone(),
             "with_source_encoder",

@@ -7,12 +7,14 @@ pub use latent_text_diffusion as diffusion;
 pub use latent_text_generation as generation;
 pub use latent_text_language_model as language_model;
 pub use latent_text_nn as nn;
+pub use latent_text_reference as reference;
 #[cfg(feature = "training")]
 pub use latent_text_training as training;
 
+pub use latent_text_autoencoder::Latents;
 pub use latent_text_conditioning::Similarity;
 pub use latent_text_diffusion::GuidanceConfig;
 pub use latent_text_generation::{
-    Choice, Generated, GenerationError, LatentText, ModelConfig, Request, SamplingDefaults,
+    Choice, Generated, GenerationError, LatentText, Lengths, ModelConfig, Request, SamplingDefaults,
     SourceConfig, SourceEncoder, StepPreview,
 };

@@ -4,10 +4,19 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentStatistics, PerceiverConfig};
-use latent_text_conditioning::ClassLabels;
-use latent_text_denoiser::{Denoiser, DenoiserConfig};
-use latent_text_diffusion::{NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind};
+use latent_text_autoencoder::{
+    EncoderLatentsConfig, LanguageAutoencoder, LatentNorm, LatentSpace, LatentStatistics,
+    PerceiverConfig,
+};
+use latent_text_conditioning::{ClassLabels, LengthDistribution};
+use latent_text_denoiser::{
+    DenoiserConfig, DenoisingNetwork, DenoisingNetworkConfig, EncoderSpaceDenoiserConfig,
+};
+use latent_text_diffusion::schedule::Table;
+use latent_text_diffusion::spacing::Trailing;
+use latent_text_diffusion::{
+    NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind, ScheduleKind, Spacing,
+};
 use latent_text_generation::{
     FORMAT_VERSION, LatentText, ModelConfig, SamplingDefaults, SourceConfig, SourceEncoder,
 };
@@ -16,7 +25,8 @@ use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, Te
 pub const LABELS: [&str; 3] = ["pub", "cafe", "inn"];
 pub const LATENT_DIM: usize = 8;
 
-const MAX_TOKENS: usize = 16;
+/// Texts have at most so many tokens.
+pub const MAX_TOKENS: usize = 16;
 
 /// Sources of a model for sources have at most so many tokens.
 pub const SOURCE_TOKENS: usize = 14;
@@ -46,18 +56,92 @@ pub fn for_sources(encoder: SourceEncoder) -> LatentText {
     config.source = Some(SourceConfig { encoder, max_tokens: SOURCE_TOKENS });
     let autoencoder = autoencoder(LatentNorm::L2, &device);
     if encoder == SourceEncoder::Autoencoder {
-        config.denoiser.source_dim = Some(16);
+        latent_denoiser(&mut config).source_dim = Some(16);
         let denoiser = denoiser(&config, &device);
         return LatentText::new(config, autoencoder, denoiser, &device).unwrap();
     }
-    config.denoiser.source_dim = Some(24);
+    latent_denoiser(&mut config).source_dim = Some(24);
     let (denoiser, encoder) = (denoiser(&config, &device), language_model(24, &device));
     LatentText::with_source_encoder(config, autoencoder, denoiser, &device, encoder).unwrap()
 }
 
+/// What LD4LG's first version has: diffusion over the encoder's states, as many as a text has tokens.
+pub fn encoder_space(labels: Option<ClassLabels>) -> LatentText {
+    let classes = labels.as_ref().map(|labels| labels.names().len());
+    let config = encoder_space_config(labels);
+    let denoiser = EncoderSpaceDenoiserConfig {
+        latent_dim: 16,
+        max_latents: MAX_TOKENS,
+        dim: 16,
+        depth: 2,
+        head_dim: 8,
+        ff_mult: 2,
+        time_dim_mult: 1,
+        relative_buckets: 8,
+        relative_distance: 8,
+        dropout: 0.0,
+        classes,
+    };
+    over_encoder_states(ModelConfig { denoiser: denoiser.into(), ..config })
+}
+
+/// The second version's denoiser over the encoder's states, for sources of another encoder.
+pub fn bart_diffusion() -> LatentText {
+    let device = Device::default();
+    let mut config = encoder_space_config(None);
+    config.source = Some(SourceConfig { encoder: SourceEncoder::Own, max_tokens: SOURCE_TOKENS });
+    let settings = latent_denoiser(&mut config);
+    (settings.latent_dim, settings.max_latents, settings.source_dim) = (16, MAX_TOKENS, Some(24));
+    let denoiser = denoiser(&config, &device);
+    let (autoencoder, encoder) = (encoder_states(&device), language_model(24, &device));
+    LatentText::with_source_encoder(config, autoencoder, denoiser, &device, encoder).unwrap()
+}
+
+/// A model over encoder states of this configuration.
+pub fn over_encoder_states(config: ModelConfig) -> LatentText {
+    let device = Device::default();
+    let denoiser = denoiser(&config, &device);
+    LatentText::new(config, encoder_states(&device), denoiser, &device).unwrap()
+}
+
+/// LD4LG's first version but for the denoiser. Every other length occurs in its training set.
+pub fn encoder_space_config(labels: Option<ClassLabels>) -> ModelConfig {
+    let counts = (1..=MAX_TOKENS as u64).map(|length| length % 2 * length).collect();
+    ModelConfig {
+        schedule: NoiseScheduleConfig {
+            kind: ScheduleKind::Table(Table::default()),
+            ..NoiseScheduleConfig::default()
+        },
+        prediction: Prediction::X0,
+        lengths: Some(LengthDistribution::from_counts(counts).unwrap()),
+        statistics: LatentStatistics { mean: vec![0.5; 16], scale: 1.5, count: 100 },
+        sampling: SamplingDefaults {
+            sampler: SamplerKind::DdpmSmall,
+            steps: 5,
+            spacing: Spacing::Trailing(Trailing {}),
+            ..SamplingDefaults::default()
+        },
+        ..config(labels)
+    }
+}
+
+/// The encoder's states as latents.
+pub fn encoder_states(device: &Device) -> LanguageAutoencoder {
+    let config = EncoderLatentsConfig { dim_lm: 16, max_tokens: MAX_TOKENS };
+    LanguageAutoencoder::new(language_model(16, device), LatentSpace::Encoder { config }).unwrap()
+}
+
 /// A denoiser with random parameters.
-pub fn denoiser(config: &ModelConfig, device: &Device) -> Denoiser {
+pub fn denoiser(config: &ModelConfig, device: &Device) -> DenoisingNetwork {
     randomised(config.denoiser.init(device))
+}
+
+/// The settings of a denoiser that is not of encoder space.
+pub fn latent_denoiser(config: &mut ModelConfig) -> &mut DenoiserConfig {
+    match &mut config.denoiser {
+        DenoisingNetworkConfig::Latent(config) => config,
+        DenoisingNetworkConfig::EncoderSpace(_) => panic!("it is of encoder space"),
+    }
 }
 
 pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
@@ -74,11 +158,14 @@ pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
             dense_connections: 1,
             classes: labels.as_ref().map(|labels| labels.names().len()),
             ..DenoiserConfig::default()
-        },
+        }
+        .into(),
         schedule: NoiseScheduleConfig::default(),
         prediction: Prediction::V,
         labels,
         statistics: LatentStatistics { mean: vec![3.0; LATENT_DIM], scale: 2.0, count: 100 },
+        lengths: None,
+        length_predictor: None,
         source: None,
         null_trained: true,
         sampling: SamplingDefaults {
@@ -100,9 +187,11 @@ pub fn autoencoder(latent_norm: LatentNorm, device: &Device) -> LanguageAutoenco
         ff_mult: 2,
         max_tokens: MAX_TOKENS,
         latent_norm,
+        ..PerceiverConfig::default()
     };
     let perceiver = randomised(config.init(device));
-    LanguageAutoencoder::new(language_model(16, device), perceiver, config).unwrap()
+    let space = LatentSpace::Perceiver { perceiver, config };
+    LanguageAutoencoder::new(language_model(16, device), space).unwrap()
 }
 
 fn language_model(d_model: usize, device: &Device) -> LanguageModel {
@@ -136,7 +225,7 @@ fn words() -> impl Iterator<Item = String> + Send {
 
 /// The module with its matrices drawn anew, independently of the device's own generator, and so large
 /// that texts differ. They are f16 numbers, which a file in f16 holds exactly.
-fn randomised<M: Module>(module: M) -> M {
+pub fn randomised<M: Module>(module: M) -> M {
     module.map(&mut Draw { noise: SampleNoise::new(1, [0]), path: Vec::new() })
 }
 
