@@ -31,7 +31,11 @@ pub struct DatasetConfig {
     /// records without sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_column: Option<String>,
-    /// How many records to read at most, from the start of the file; at least 1. Default none:
+    /// How many records at the start of the file to leave out. Default 0. Two entries of one file, one
+    /// with a `limit` and one that skips as many, share its records out between them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: usize,
+    /// How many records to take at most, from the first that is not skipped; at least 1. Default none:
     /// all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -49,6 +53,7 @@ impl DatasetConfig {
             text_column: default_text_column(),
             label_column: None,
             source_column: None,
+            skip: 0,
             limit: None,
             repeat: default_repeat(),
         }
@@ -61,6 +66,10 @@ fn default_text_column() -> String {
 
 fn default_repeat() -> usize {
     1
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One text of a data set.
@@ -89,7 +98,8 @@ pub struct Record {
 /// # Errors
 ///
 /// Where the settings make no sense, the file can't be read or unpacked, is malformed, lacks a
-/// column, or has no texts. A record whose text, label or source is empty is an error too, since dropping
+/// column, has no texts or none behind those that are skipped. Records that are skipped must be whole
+/// too, or they could not be counted; those behind the limit are not looked at. A record whose text, label or source is empty is an error too, since dropping
 /// it would shift the records against any file that runs beside this one. Errors in a record name
 /// the file and the line (of an unpacked `.gz`) where the record starts.
 pub fn read_texts(config: &DatasetConfig, base_dir: &Path) -> Result<Vec<Record>, DataError> {
@@ -98,15 +108,20 @@ pub fn read_texts(config: &DatasetConfig, base_dir: &Path) -> Result<Vec<Record>
     let format = Format::of(&path)?;
     let source = Source::open(&path)?;
     let records = match format {
-        Format::Plain => take(plain::records(source), config.limit),
-        Format::Csv => take(csv::records(source, config)?, config.limit),
-        Format::Jsonl => take(jsonl::records(source, config), config.limit),
+        Format::Plain => take(plain::records(source), config),
+        Format::Csv => take(csv::records(source, config)?, config),
+        Format::Jsonl => take(jsonl::records(source, config), config),
     }?;
     if records.is_empty() {
         return Err(DataError::NoTexts { path });
     }
+    if records.len() <= config.skip {
+        let (skip, records) = (config.skip, records.len());
+        return Err(DataError::AllSkipped { path, skip, records });
+    }
+    let records = &records[config.skip..];
     let length = records.len() * config.repeat;
-    Ok(records.into_iter().cycle().take(length).collect())
+    Ok(records.iter().cycle().take(length).cloned().collect())
 }
 
 fn check_settings(config: &DatasetConfig, path: &Path) -> Result<(), DataError> {
@@ -126,11 +141,13 @@ fn check_settings(config: &DatasetConfig, path: &Path) -> Result<(), DataError> 
     }
 }
 
+/// The records up to the limit, with those that are to be skipped.
 fn take(
     records: impl Iterator<Item = Result<Record, DataError>>,
-    limit: Option<usize>,
+    config: &DatasetConfig,
 ) -> Result<Vec<Record>, DataError> {
-    records.take(limit.unwrap_or(usize::MAX)).collect()
+    let limit = config.limit.unwrap_or(usize::MAX);
+    records.take(config.skip.saturating_add(limit)).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ mod trainer;
 
 pub use config::{
     AutoencoderSection, AutoencoderTraining, DiffusionSection, LanguageModelSection,
-    LanguageModelShape, PerceiverShape, TrainingConfig,
+    LanguageModelShape, LanguageModelTraining, OwnStates, PerceiverShape, TrainingConfig,
 };
 pub use error::TrainingError;
 pub use padding::Padding;

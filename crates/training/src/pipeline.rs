@@ -1,27 +1,24 @@
 //! All stages, from raw text to a model folder.
 
+mod autoencoder;
 mod diffusion;
 mod fingerprint;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, FloatDType};
-use latent_text_autoencoder::LanguageAutoencoder;
 use latent_text_language_model::{
     EncoderDecoderConfig, GenerationConfig, LanguageModel, TextTokenizer,
 };
 use serde::Serialize;
 
 use crate::TrainingError;
-use crate::config::{AutoencoderSection, TrainingConfig};
+use crate::config::{AutoencoderSection, LanguageModelSection, TrainingConfig};
 use crate::data::{DatasetConfig, Record, read_texts};
 use crate::source::{SourceEncoderChoice, SourceSection};
-use crate::stage::{
-    AutoencoderInputs, AutoencoderStage, LanguageModelInputs, LanguageModelStage, PretrainingText,
-};
+use crate::stage::{LanguageModelInputs, LanguageModelStage, PretrainingText};
 use crate::trainer::{Outcome, Run, train};
 
 /// One of the stages, in their order.
@@ -94,11 +91,7 @@ impl Pipeline<'_> {
         self.config.check()?;
         let stages: Vec<PipelineStage> = match only {
             Some(stage) if self.stages().contains(&stage) => vec![stage],
-            Some(stage) => {
-                let problem =
-                    format!("gives the autoencoder, so there is no stage `{}`", stage.name());
-                return Err(TrainingError::setting("autoencoder.folder", problem));
-            }
+            Some(stage) => return Err(self.no_such_stage(stage)),
             None => self.stages().to_vec(),
         };
         let mut written = stages.iter().flat_map(|&stage| [self.folder(stage), self.result(stage)]);
@@ -131,9 +124,29 @@ impl Pipeline<'_> {
 
     /// The stages of this configuration, in their order.
     fn stages(&self) -> &'static [PipelineStage] {
-        match self.config.autoencoder {
-            AutoencoderSection::Given { .. } => &[PipelineStage::Diffusion],
-            AutoencoderSection::Trained(_) => &PipelineStage::ALL,
+        match (&self.config.autoencoder, &self.config.language_model) {
+            (AutoencoderSection::Given { .. }, _) => &PipelineStage::ALL[2..],
+            (_, Some(LanguageModelSection::Given { .. })) => &PipelineStage::ALL[1..],
+            _ => &PipelineStage::ALL,
+        }
+    }
+
+    fn no_such_stage(&self, stage: PipelineStage) -> TrainingError {
+        let (setting, given) = match self.config.autoencoder {
+            AutoencoderSection::Given { .. } => ("autoencoder.folder", "autoencoder"),
+            AutoencoderSection::EncoderStates { .. } | AutoencoderSection::Trained(_) => {
+                ("language_model.folder", "language model")
+            }
+        };
+        let problem = format!("gives the {given}, so there is no stage `{}`", stage.name());
+        TrainingError::setting(setting, problem)
+    }
+
+    /// The folder of a language model that is not trained here, nor a part of a given autoencoder.
+    fn given_language_model(&self) -> Option<PathBuf> {
+        match &self.config.language_model {
+            Some(LanguageModelSection::Given { folder }) => Some(self.data_root.join(folder)),
+            _ => None,
         }
     }
 
@@ -141,11 +154,12 @@ impl Pipeline<'_> {
     fn check_data(&self, stage: PipelineStage) -> Result<(), TrainingError> {
         let (data, validation) = match stage {
             PipelineStage::LanguageModel => {
-                let section = self.config.language_model()?;
+                let section = self.config.language_model_training()?;
                 (&section.data, &section.validation)
             }
             PipelineStage::Autoencoder => {
-                let section = self.config.autoencoder_training()?;
+                self.check_given_language_model()?;
+                let Some(section) = self.config.autoencoder.training() else { return Ok(()) };
                 (&section.data, &section.validation)
             }
             PipelineStage::Diffusion => {
@@ -163,8 +177,14 @@ impl Pipeline<'_> {
 
     /// Looks at the configuration of an encoder from a folder.
     fn check_source_encoder(&self, section: &SourceSection) -> Result<(), TrainingError> {
-        let SourceEncoderChoice::Folder(folder) = &section.encoder else { return Ok(()) };
-        let config = EncoderDecoderConfig::from_folder(&self.data_root.join(folder))?;
+        let folder = match &section.encoder {
+            SourceEncoderChoice::Folder(folder) => self.data_root.join(folder),
+            SourceEncoderChoice::Autoencoder => match self.given_language_model() {
+                Some(folder) => folder,
+                None => return Ok(()),
+            },
+        };
+        let config = EncoderDecoderConfig::from_folder(&folder)?;
         match config.max_positions() {
             Some(most) if section.max_tokens > most => Err(TrainingError::setting(
                 "diffusion.source.max_tokens",
@@ -187,7 +207,7 @@ impl Pipeline<'_> {
     }
 
     fn language_model(&self) -> Result<Option<u64>, TrainingError> {
-        let section = self.config.language_model()?;
+        let section = self.config.language_model_training()?;
         let texts = self.texts(&section.data)?;
         let validation = self.texts(&section.validation)?;
         let folder = self.folder(PipelineStage::LanguageModel);
@@ -233,7 +253,7 @@ impl Pipeline<'_> {
         if kept.exists() {
             return Ok(TextTokenizer::from_folder(&kept)?);
         }
-        let vocabulary = self.config.language_model()?.vocabulary;
+        let vocabulary = self.config.language_model_training()?.vocabulary;
         let tokenizer =
             TextTokenizer::train_byte_level_bpe(texts.iter().map(String::as_str), vocabulary)?;
         write_folder(
@@ -241,47 +261,6 @@ impl Pipeline<'_> {
             |folder| Ok(tokenizer.save_to_folder(folder, self.config.max_tokens)?),
         )?;
         Ok(tokenizer)
-    }
-
-    fn autoencoder(&self) -> Result<Option<u64>, TrainingError> {
-        let section = self.config.autoencoder_training()?;
-        let language_model = Arc::new(self.trained_language_model("autoencoder")?);
-        let config =
-            section.model.perceiver(language_model.config.d_model(), self.config.max_tokens);
-        let inputs = AutoencoderInputs {
-            train: self.tokens(&language_model.tokenizer, &self.texts(&section.data)?)?.0,
-            validation: self
-                .tokens(&language_model.tokenizer, &self.texts(&section.validation)?)?
-                .0,
-            batch_size: section.training.batch_size,
-            padding: self.config.padding(),
-            seed: self.config.seed,
-            precision: self.config.precision,
-        };
-        let stage = AutoencoderStage::new(
-            language_model.clone(),
-            section.objective.clone(),
-            inputs,
-            self.device,
-        );
-        let folder = self.folder(PipelineStage::Autoencoder);
-        let run = self.run_settings(&folder, section, None);
-        self.device.seed(self.config.seed);
-        match train(&stage, config.init(self.device), &section.training, &run)? {
-            Outcome::Interrupted { step, .. } => Ok(Some(step)),
-            Outcome::Finished(perceiver) => {
-                let language_model = (*language_model).clone();
-                let autoencoder = LanguageAutoencoder { language_model, perceiver, config };
-                self.publish(PipelineStage::Autoencoder, |folder| {
-                    Ok(autoencoder.save(folder, FloatDType::F32)?)
-                })
-            }
-        }
-    }
-
-    fn trained_language_model(&self, stage: &str) -> Result<LanguageModel, TrainingError> {
-        let folder = self.finished(PipelineStage::LanguageModel, stage)?;
-        Ok(LanguageModel::load(&folder, self.device)?)
     }
 
     fn finished(&self, needed: PipelineStage, by: &str) -> Result<PathBuf, TrainingError> {

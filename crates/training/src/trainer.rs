@@ -184,6 +184,16 @@ pub enum Outcome<M> {
     },
 }
 
+impl<M> Outcome<M> {
+    /// The same outcome with what `make` makes of a finished model.
+    pub fn map<N>(self, make: impl FnOnce(M) -> N) -> Outcome<N> {
+        match self {
+            Self::Finished(model) => Outcome::Finished(make(model)),
+            Self::Interrupted { step, checkpoint } => Outcome::Interrupted { step, checkpoint },
+        }
+    }
+}
+
 /// Trains `model` as `stage` says, going on from the newest checkpoint in the run's folder.
 ///
 /// On a deterministic backend a resumed training ends with the very numbers of an uninterrupted one.

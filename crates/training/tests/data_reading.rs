@@ -121,6 +121,51 @@ fn limit_and_repeat() {
 }
 
 #[test]
+fn skip_and_limit_share_a_file_out() {
+    for (name, bytes) in [
+        ("a.txt", &b"a\n\nb\nc\nd\n"[..]),
+        ("a.csv", b"text,label\na,x\nb,x\nc,\nd,\n"),
+        (
+            "a.jsonl",
+            b"{\"text\": \"a\"}\n{\"text\": \"b\"}\n{\"text\": \"c\"}\n{\"text\": \"d\"}\n",
+        ),
+    ] {
+        let read = |skip, limit, repeat| {
+            let records = read_file(name, bytes, |config| {
+                config.skip = skip;
+                config.limit = limit;
+                config.repeat = repeat;
+            });
+            records.map(|records| records.into_iter().map(|r| r.text).collect::<String>())
+        };
+        assert_eq!(read(0, Some(2), 1).expect("readable"), "ab", "{name}");
+        assert_eq!(read(2, None, 1).expect("readable"), "cd", "{name}");
+        assert_eq!(read(1, Some(2), 1).expect("readable"), "bc", "{name}");
+        assert_eq!(read(3, Some(9), 2).expect("readable"), "dd", "{name}");
+        for skip in [4, 5, usize::MAX] {
+            let error = read(skip, Some(1), 1).expect_err("nothing is left");
+            assert!(matches!(error, DataError::AllSkipped { records: 4, .. }), "{error}");
+            assert!(error.to_string().contains(&format!("`skip` is {skip}")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn skipped_records_may_lack_what_is_not_asked_for_but_not_be_malformed() {
+    let file = b"text,label\na,x\nb,\n";
+    let first = read_file("a.csv", file, |config| {
+        config.label_column = Some("label".into());
+        config.limit = Some(1);
+    });
+    assert_eq!(first.expect("readable")[0].label.as_deref(), Some("x"));
+    let rest = read_file("a.csv", file, |config| config.skip = 1).expect("readable");
+    assert_eq!((rest.len(), rest[0].label.as_deref()), (1, None));
+    let error = read_file("a.jsonl", b"nonsense\n{\"text\": \"a\"}\n", |config| config.skip = 1);
+    let error = error.expect_err("a malformed record");
+    assert!(matches!(error, DataError::MalformedJson { line: 1, .. }), "{error}");
+}
+
+#[test]
 fn lines_after_the_limit_are_not_looked_at() {
     let records = read_file("a.jsonl", b"{\"text\": \"a\"}\nnonsense\n", |c| c.limit = Some(1));
     assert_eq!(records.expect("readable").len(), 1);

@@ -150,6 +150,18 @@ pub enum DataError {
         /// The column or field.
         column: String,
     },
+    /// The file holds no more records than are skipped.
+    #[error(
+        "data set {path}: `skip` is {skip}, but the file has only {records} records; skip fewer"
+    )]
+    AllSkipped {
+        /// The data file.
+        path: PathBuf,
+        /// How many records to skip.
+        skip: usize,
+        /// How many there are.
+        records: usize,
+    },
     /// The file holds no text at all.
     #[error("data set {path}: the file has no texts")]
     NoTexts {

@@ -23,7 +23,8 @@ impl ParameterEntry {
     }
 }
 
-/// The order of a module's float parameters in one flat vector.
+/// The order of a module's float parameters in one flat vector. Those that are not to be trained (see
+/// [`Module::no_grad`]) have no place in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlatLayout {
     entries: Vec<ParameterEntry>,
@@ -32,9 +33,13 @@ pub struct FlatLayout {
 impl FlatLayout {
     /// The layout of `module`.
     pub fn of<M: Module>(module: &M) -> Self {
+        let mut lister = TrainedLister(Vec::new());
+        module.visit(&mut lister);
         let entries = weights::named_shapes(module)
             .into_iter()
-            .map(|(name, shape)| ParameterEntry { name, shape })
+            .zip(lister.0)
+            .filter(|(_, trained)| *trained)
+            .map(|((name, shape), _)| ParameterEntry { name, shape })
             .collect();
         Self { entries }
     }
@@ -72,7 +77,8 @@ impl FlatLayout {
     }
 
     /// `module` with its parameters taken from `values` (shape `[len]`), cast to `dtype`; as leaves
-    /// of a new graph if `trained`, else without autodiff.
+    /// of a new graph if `trained`, else without autodiff. Those without a place in the vector keep
+    /// their values, in `dtype`.
     ///
     /// # Panics
     /// If `module` or `values` does not have this layout.
@@ -85,7 +91,21 @@ impl FlatLayout {
     ) -> M {
         assert_eq!(values.dims()[0], self.len(), "the vector does not have the module's layout");
         let values = values.clone().cast(dtype);
-        module.map(&mut Scatterer { values, trained, offset: 0 })
+        module.map(&mut Scatterer { values, dtype, trained, offset: 0 })
+    }
+}
+
+/// Whether a parameter is to be trained.
+fn is_trained<const D: usize>(param: &Param<Tensor<D>>) -> bool {
+    // `train` brings back what was configured, also where tensors are without autodiff.
+    param.val().is_require_grad() || param.valid().train().val().is_require_grad()
+}
+
+struct TrainedLister(Vec<bool>);
+
+impl ModuleVisitor for TrainedLister {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.push(is_trained(param));
     }
 }
 
@@ -104,6 +124,9 @@ impl Gatherer {
 
 impl ModuleVisitor for Gatherer {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !is_trained(param) {
+            return;
+        }
         let value = param.val();
         let piece = match &mut self.gradients {
             None => value.inner(),
@@ -118,12 +141,19 @@ impl ModuleVisitor for Gatherer {
 
 struct Scatterer {
     values: Tensor<1>,
+    dtype: FloatDType,
     trained: bool,
     offset: usize,
 }
 
 impl ModuleMapper for Scatterer {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !is_trained(&param) {
+            return param.map(|value| {
+                let value = value.inner().cast(self.dtype);
+                if self.trained { value.autodiff() } else { value }
+            });
+        }
         let shape = param.lazy_shape();
         let end = self.offset + shape.num_elements();
         let value = self.values.clone().slice(self.offset..end).reshape(shape);

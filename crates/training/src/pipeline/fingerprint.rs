@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainingError;
 
-/// What belongs to an autoencoder in a folder that may hold a whole model.
+/// What may belong to an autoencoder in a folder that may hold a whole model.
 const AUTOENCODER_PARTS: [&str; 3] =
     ["autoencoder.json", "autoencoder.safetensors", "language_model"];
 
@@ -23,7 +23,7 @@ impl Fingerprint {
             let path = folder.join(part);
             if path.is_dir() {
                 collect_files(&path, &mut files)?;
-            } else {
+            } else if path.exists() {
                 files.push(path);
             }
         }

@@ -1,38 +1,34 @@
+mod latent_noise;
+mod model;
+mod objective;
+mod token_dropout;
+
 use std::sync::Arc;
 
-use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use latent_text_autoencoder::Perceiver;
 use latent_text_language_model::{
-    EncoderDecoder, GenerationConfig, LanguageModel, TokenBatch, cross_entropy, shift_right,
+    GenerationConfig, LanguageModel, TokenBatch, cross_entropy, shift_language_first, shift_right,
 };
-use latent_text_nn::cast_module;
-use serde::{Deserialize, Serialize};
+
+pub use model::{AutoencoderModel, FineTunedAutoencoder, FrozenLanguageModel};
+pub use objective::{AutoencoderObjective, LanguageModelMode, TokenReplacement};
 
 use super::mean;
 use crate::TrainingError;
 use crate::order::{BatchOrder, EpochPermutation};
 use crate::padding::Padding;
 use crate::trainer::{Precision, Stage, Validation};
+use latent_noise::with_noise;
+use token_dropout::TokenDropout;
 
-/// What the autoencoder is trained towards, beside reconstruction.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AutoencoderObjective {
-    /// Standard deviation of Gaussian noise on the latents while the decoder's side trains, which
-    /// makes it forgiving of the small errors of sampled latents. 0, the default, is LD4LG.
-    pub latent_noise: f64,
-}
-
-/// Trains the Perceiver between the encoder and the decoder of a frozen language model
-/// (LD4LG, section 3.1).
-pub struct AutoencoderStage {
-    /// The frozen model, on the plain device, in the dtype of the passes.
-    encoder: EncoderDecoder,
-    /// The same model on the autodiff device, where gradients pass through it but not into it.
-    decoder: EncoderDecoder,
+/// Trains the Perceiver between the encoder and the decoder of a language model (LD4LG, section 3.1):
+/// alone, the language model being frozen, or both as a [`FineTunedAutoencoder`].
+pub struct AutoencoderStage<M: AutoencoderModel> {
+    frozen: M::Frozen,
     language_model: Arc<LanguageModel>,
     objective: AutoencoderObjective,
+    token_dropout: Option<TokenDropout>,
     train: Arc<Vec<Vec<u32>>>,
     validation: Arc<Vec<Vec<u32>>>,
     batch_size: usize,
@@ -51,103 +47,179 @@ pub struct AutoencoderInputs {
     pub batch_size: usize,
     /// Lengths of the batches.
     pub padding: Padding,
-    /// Seed of the order.
+    /// Seed of the order and of the token dropout.
     pub seed: u64,
     /// Number format of the passes.
     pub precision: Precision,
 }
 
+/// Texts to encode, and what the decoder is shown of them if tokens are dropped.
+pub struct AutoencoderBatch {
+    texts: TokenBatch,
+    shown: Option<TokenBatch>,
+}
+
+/// What a batch costs.
+struct Losses {
+    reconstruction: Tensor<1>,
+    kl: Option<Tensor<1>>,
+}
+
 /// Validation never reads more batches than this.
 const VALIDATION_BATCHES: usize = 4;
 
-impl AutoencoderStage {
-    /// A stage on a frozen `language_model`, which must be on `device` (without autodiff).
+impl<M: AutoencoderModel> AutoencoderStage<M> {
+    /// A stage on `language_model`, which must be on `device` (without autodiff).
+    ///
+    /// # Errors
+    /// [`TrainingError::Setting`] for an objective out of range, or one that the language model's
+    /// tokenizer or configuration does not go with.
     pub fn new(
         language_model: Arc<LanguageModel>,
         objective: AutoencoderObjective,
         inputs: AutoencoderInputs,
         device: &Device,
-    ) -> Self {
-        let dtype = inputs.precision.dtype();
-        let encoder = cast_module(language_model.model.clone(), dtype);
-        Self {
-            decoder: encoder.clone().freeze().train(),
-            encoder,
+    ) -> Result<Self, TrainingError> {
+        objective.check()?;
+        check_start_token(&language_model, &inputs.train)?;
+        let dropout = objective.language_model_dropout;
+        let frozen = M::frozen(&language_model.model, inputs.precision.dtype(), dropout);
+        let token_dropout = TokenDropout::new(&objective, &language_model.tokenizer, inputs.seed)?;
+        Ok(Self {
+            frozen,
             language_model,
             objective,
+            token_dropout,
             train: Arc::new(inputs.train),
             validation: Arc::new(inputs.validation),
             batch_size: inputs.batch_size,
             padding: inputs.padding,
             seed: inputs.seed,
             device: device.clone(),
-        }
+        })
     }
 
-    fn batch(&self, rows: &[Vec<u32>]) -> TokenBatch {
-        TokenBatch { ids: rows.to_vec(), pad_id: self.language_model.tokenizer.pad_id() }
+    fn losses(&self, model: &M, batch: &AutoencoderBatch, trains: bool) -> Losses {
+        let (ids, mask) = self.padding.tensors(&batch.texts, &self.device);
+        let shown = match &batch.shown {
+            None => ids.clone(),
+            Some(shown) => self.padding.tensors(shown, &self.device).0,
+        };
+        let states = model.encode(&self.frozen, ids.clone(), mask.clone(), trains);
+        let (ids, shown, mask) = if trains {
+            (ids.autodiff(), shown.autodiff(), mask.autodiff())
+        } else {
+            (ids, shown, mask)
+        };
+        let (latents, kl) = self.latents(model.perceiver(), states, mask.clone(), trains);
+        let states = model.perceiver().reconstruct(latents);
+        let decoder = model.decoder(&self.frozen, trains);
+        let logits = decoder.decode(self.decoder_input(shown), states, None);
+        Losses { reconstruction: cross_entropy(logits, ids, mask), kl }
     }
 
-    /// Reconstruction loss; `decoder` and `device` are those of the pass.
-    fn reconstruction_loss(
+    /// What the decoder's side is given, and the divergence of a Gaussian posterior.
+    fn latents(
         &self,
         perceiver: &Perceiver,
-        decoder: &EncoderDecoder,
-        tokens: TokenBatch,
-        device: &Device,
-        noise: f64,
-    ) -> Tensor<1> {
-        let (labels, mask) = self.padding.tensors(&tokens, &self.device);
-        let states = self.encoder.encode(labels.clone(), Some(mask.clone()));
-        let (states, labels, mask) = if device.is_autodiff() {
-            (states.autodiff(), labels.autodiff(), mask.autodiff())
-        } else {
-            (states, labels, mask)
+        states: Tensor<3>,
+        mask: Tensor<2, Bool>,
+        trains: bool,
+    ) -> (Tensor<3>, Option<Tensor<1>>) {
+        let (latents, kl) = match perceiver.posterior(states.clone(), Some(mask.clone())) {
+            None => (perceiver.compress(states, Some(mask)), None),
+            Some(posterior) if trains => (posterior.draw(), Some(posterior.kl())),
+            Some(posterior) => (posterior.mean.clone(), Some(posterior.kl())),
         };
-        let mut latents = perceiver.compress(states, Some(mask.clone()));
-        if noise > 0.0 {
-            let drawn = latents.random_like(Distribution::Normal(0.0, noise));
-            latents = latents + drawn;
+        if trains && self.objective.latent_noise > 0.0 {
+            let norm = perceiver.latent_norm();
+            return (with_noise(latents, self.objective.latent_noise, norm), kl);
         }
-        let states = perceiver.reconstruct(latents);
-        let start = self.language_model.config.decoder_start_token_id();
-        let logits = decoder.decode(shift_right(labels.clone(), start), states, None);
-        cross_entropy(logits, labels, mask)
+        (latents, kl)
+    }
+
+    /// The token that the decoder starts with, then the texts without their last tokens.
+    fn decoder_input(&self, texts: Tensor<2, Int>) -> Tensor<2, Int> {
+        let LanguageModel { config, tokenizer, .. } = &*self.language_model;
+        if config.shifts_language_first() {
+            shift_language_first(texts, tokenizer.pad_id())
+        } else {
+            shift_right(texts, config.decoder_start_token_id())
+        }
     }
 }
 
-impl Stage for AutoencoderStage {
-    type Model = Perceiver;
-    type Batch = TokenBatch;
+/// The decoder of an mBART is trained to start with the token that texts end with; generation starts with
+/// the one of the configuration.
+fn check_start_token(
+    language_model: &LanguageModel,
+    texts: &[Vec<u32>],
+) -> Result<(), TrainingError> {
+    let config = &language_model.config;
+    let last = texts.first().and_then(|text| text.last()).copied();
+    let start = config.decoder_start_token_id();
+    match last {
+        Some(last) if config.shifts_language_first() && last != start => {
+            Err(TrainingError::setting(
+                "language_model.folder",
+                format!(
+                    "holds an mBART whose texts end with token {last}, with which its decoder has to \
+                     start; set decoder_start_token_id, which is {start}, to {last} in its config.json \
+                     and its generation_config.json"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<M: AutoencoderModel> Stage for AutoencoderStage<M> {
+    type Model = M;
+    type Batch = AutoencoderBatch;
 
     fn name(&self) -> &'static str {
         "autoencoder"
     }
 
-    fn batches(&self) -> Box<dyn FnMut(u64) -> TokenBatch + Send> {
+    fn batches(&self) -> Box<dyn FnMut(u64) -> AutoencoderBatch + Send> {
         let texts = self.train.clone();
         let order = BatchOrder::new(texts.len(), self.batch_size, self.seed);
         let order = self.padding.order(order, texts.iter().map(Vec::len));
         let pad_id = self.language_model.tokenizer.pad_id();
+        let dropout = self.token_dropout.clone();
         let mut permutation = EpochPermutation::default();
         Box::new(move |batch| {
             let chosen = order.indices(batch, &mut permutation);
-            TokenBatch { ids: chosen.iter().map(|&index| texts[index].clone()).collect(), pad_id }
+            let ids: Vec<Vec<u32>> = chosen.iter().map(|&index| texts[index].clone()).collect();
+            let shown = dropout.as_ref().map(|dropout| dropout.apply(&ids, batch));
+            AutoencoderBatch {
+                texts: TokenBatch { ids, pad_id },
+                shown: shown.map(|ids| TokenBatch { ids, pad_id }),
+            }
         })
     }
 
-    fn loss(&self, model: &Perceiver, batch: TokenBatch) -> Tensor<1> {
-        let device = self.device.clone().autodiff();
-        self.reconstruction_loss(model, &self.decoder, batch, &device, self.objective.latent_noise)
+    fn loss(&self, model: &M, batch: AutoencoderBatch) -> Tensor<1> {
+        let Losses { reconstruction, kl } = self.losses(model, &batch, true);
+        match kl {
+            None => reconstruction,
+            Some(kl) => reconstruction + kl * self.objective.kl,
+        }
     }
 
-    fn validate(&self, model: &Perceiver, samples: usize) -> Result<Validation, TrainingError> {
-        let mut losses = Vec::new();
+    /// `loss` is the reconstruction alone, of whole texts from their latents as they are.
+    fn validate(&self, model: &M, samples: usize) -> Result<Validation, TrainingError> {
+        let (mut reconstruction, mut kl) = (Vec::new(), Vec::new());
         for rows in self.validation.chunks(self.batch_size).take(VALIDATION_BATCHES) {
-            let tokens = self.batch(rows);
-            losses.push(self.reconstruction_loss(model, &self.encoder, tokens, &self.device, 0.0));
+            let batch = AutoencoderBatch { texts: self.token_batch(rows), shown: None };
+            let losses = self.losses(model, &batch, false);
+            reconstruction.push(losses.reconstruction);
+            kl.extend(losses.kl);
         }
-        let mut values = vec![("loss".to_string(), mean(losses)?)];
+        let mut values = vec![("loss".to_string(), mean(reconstruction)?)];
+        if !kl.is_empty() {
+            values.push(("kl".to_string(), mean(kl)?));
+        }
         let mut texts = Vec::new();
         if samples > 0 {
             let rows = &self.validation[..self.batch_size.min(self.validation.len())];
@@ -159,22 +231,27 @@ impl Stage for AutoencoderStage {
     }
 }
 
-impl AutoencoderStage {
+impl<M: AutoencoderModel> AutoencoderStage<M> {
+    fn token_batch(&self, rows: &[Vec<u32>]) -> TokenBatch {
+        TokenBatch { ids: rows.to_vec(), pad_id: self.language_model.tokenizer.pad_id() }
+    }
+
     /// The share of `rows` that come back word for word, and some that do not (or do).
     fn reconstructions(
         &self,
-        perceiver: &Perceiver,
+        model: &M,
         rows: &[Vec<u32>],
         samples: usize,
     ) -> Result<(f64, Vec<String>), TrainingError> {
-        let tokens = self.batch(rows);
-        let (ids, mask) = self.padding.tensors(&tokens, &self.device);
-        let states = self.encoder.encode(ids, Some(mask.clone()));
+        let (ids, mask) = self.padding.tensors(&self.token_batch(rows), &self.device);
+        let states = model.encode(&self.frozen, ids, mask.clone(), false);
+        let perceiver = model.perceiver();
         let states = perceiver.reconstruct(perceiver.compress(states, Some(mask)));
         let generation =
             GenerationConfig { max_length: self.padding.max_tokens, ..Default::default() };
         let seeds = vec![self.seed; rows.len()];
-        let decoded = self.encoder.generate(states, None, &generation, &seeds)?;
+        let decoder = model.decoder(&self.frozen, false);
+        let decoded = decoder.generate(states, None, &generation, &seeds)?;
         let tokenizer = &self.language_model.tokenizer;
         let mut exact = 0;
         let mut shown = Vec::new();

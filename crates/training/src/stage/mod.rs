@@ -3,14 +3,19 @@
 mod autoencoder;
 mod diffusion;
 mod language_model;
+mod lengths;
 
-pub use autoencoder::{AutoencoderInputs, AutoencoderObjective, AutoencoderStage};
+pub use autoencoder::{
+    AutoencoderBatch, AutoencoderInputs, AutoencoderModel, AutoencoderObjective, AutoencoderStage,
+    FineTunedAutoencoder, FrozenLanguageModel, LanguageModelMode, TokenReplacement,
+};
 pub use diffusion::{
     DiffusionBatch, DiffusionObjective, DiffusionSet, DiffusionStage, SampleDecoder,
 };
 pub use language_model::{
     DenoisingBatch, LanguageModelInputs, LanguageModelStage, PretrainingText,
 };
+pub use lengths::{LengthBatch, LengthStage, LengthsSection};
 
 use burn::tensor::Tensor;
 

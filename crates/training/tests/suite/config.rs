@@ -3,7 +3,10 @@ use std::path::{Path, PathBuf};
 
 use latent_text_training::optimisation::{Decay, EmaConfig};
 use latent_text_training::source::SourceEncoderChoice;
-use latent_text_training::{AutoencoderSection, Precision, TrainingConfig, TrainingError};
+use latent_text_training::stage::{AutoencoderObjective, LanguageModelMode, TokenReplacement};
+use latent_text_training::{
+    AutoencoderSection, LanguageModelSection, OwnStates, Precision, TrainingConfig, TrainingError,
+};
 
 const MINIMAL: &str = r#"
 [language_model]
@@ -33,7 +36,8 @@ fn read(text: &str) -> (Result<TrainingConfig, TrainingError>, PathBuf) {
 fn what_is_left_out_has_its_default() {
     let config = read(MINIMAL).0.expect("a configuration");
     assert_eq!((config.seed, config.precision, config.max_tokens), (42, Precision::F32, 64));
-    assert_eq!(config.language_model.expect("a section").vocabulary, 4096);
+    let language_model = config.language_model.expect("a section");
+    assert_eq!(language_model.training().expect("it is trained").vocabulary, 4096);
     let training = &config.diffusion.training;
     assert_eq!((training.steps, training.batch_size, training.accumulation), (10_000, 64, 1));
     assert_eq!((training.learning_rate.peak, training.learning_rate.warmup_steps), (1e-4, 1000));
@@ -159,7 +163,7 @@ fn the_example_configurations_can_be_used() {
 fn the_readme_s_configuration_can_be_used() {
     let readme = include_str!("../../README.md");
     let examples: Vec<&str> = readme.split("```toml\n").skip(1).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let (example, _) = example.split_once("```").expect("its end");
         let config = read(example).0.unwrap_or_else(|error| panic!("{error}"));
@@ -228,6 +232,130 @@ fn objectives_out_of_range_are_refused_by_name() {
     }
 }
 
+const CLASSES: &str = r#"
+[autoencoder]
+folder = "model"
+
+[diffusion]
+data = [{ path = "texts.csv", label_column = "kind", limit = 10 }, { path = "texts.csv", skip = 10 }]
+validation = [{ path = "texts.csv", label_column = "kind" }, { path = "texts.csv" }]
+sampling = { guidance = { name = "classifier_free", scale = 2.0 } }
+objective = { class_dropout = 0.0 }
+training = {}
+"#;
+
+#[test]
+fn texts_without_labels_may_stand_beside_others_and_teach_the_null_class() {
+    let config = read(CLASSES).0.expect("a configuration");
+    assert_eq!((config.diffusion.data[0].skip, config.diffusion.data[1].skip), (0, 10));
+    let text = toml::to_string(&config).expect("TOML");
+    assert_eq!(read(&text).0.expect("a configuration"), config);
+    for (old, new, detail) in [
+        // Without them, guidance has no null class to start from.
+        (", { path = \"texts.csv\", skip = 10 }]", "]", "diffusion.validation"),
+        (
+            ", { path = \"texts.csv\", skip = 10 }]\nvalidation = [{ path = \"texts.csv\", label_column = \"kind\" }, { path = \"texts.csv\" }]",
+            "]\nvalidation = [{ path = \"texts.csv\", label_column = \"kind\" }]",
+            "diffusion.sampling.guidance",
+        ),
+    ] {
+        assert!(CLASSES.contains(old), "{old}");
+        let error = read(&CLASSES.replacen(old, new, 1)).0.expect_err(detail);
+        assert!(error.to_string().contains(detail), "{error}");
+    }
+    let validated_on_null =
+        CLASSES.replacen("{ path = \"texts.csv\", label_column = \"kind\" }, ", "", 1);
+    read(&validated_on_null).0.expect("a configuration");
+}
+
+const ENCODER_STATES: &str = r#"
+[language_model]
+folder = "bart"
+
+[autoencoder]
+latents = "encoder"
+
+[diffusion]
+data = [{ path = "texts.csv", label_column = "kind" }]
+validation = [{ path = "texts.csv", label_column = "kind" }]
+model = { kind = "encoder_space", dropout = 0.0 }
+schedule = { kind = { name = "table" } }
+prediction = "x0"
+sampling = { spacing = { name = "trailing" } }
+lengths = {}
+training = {}
+"#;
+
+#[test]
+fn latents_may_be_the_encoder_s_states() {
+    let config = read(ENCODER_STATES).0.expect("a configuration");
+    assert_eq!(
+        config.autoencoder,
+        AutoencoderSection::EncoderStates { latents: OwnStates::Encoder }
+    );
+    assert!(config.diffusion.model.is_told_steps());
+    let lengths = config.diffusion.lengths.as_ref().expect("a section");
+    assert_eq!((lengths.hidden, lengths.training.steps), (256, 10_000));
+    let text = toml::to_string(&config).expect("TOML");
+    assert_eq!(read(&text).0.expect("a configuration"), config);
+}
+
+#[test]
+fn encoder_states_that_can_not_be_used_are_refused_by_name() {
+    const LATENTS: &str = "latents = \"encoder\"";
+    for (old, new, detail) in [
+        (LATENTS, "latents = \"encoder\"\nfolder = \"model\"", "leave out `latents`"),
+        (LATENTS, "latents = \"encoder\"\ntraining = {}", "leave out `training`, or `latents`"),
+        (LATENTS, "latents = \"decoder\"", "`decoder`"),
+        ("folder = \"bart\"", "folder = \"bart\"\ntraining = {}", "leave out `training`"),
+        ("[language_model]\nfolder = \"bart\"", "", "`language_model`: is missing"),
+        ("kind = \"encoder_space\"", "kind = \"encoder\"", "`encoder`"),
+        ("dropout = 0.0", "dense_connections = 1", "`dense_connections`"),
+        ("dropout = 0.0", "relative_buckets = 3", "relative_buckets"),
+        ("dropout = 0.0", "classes = 3", "diffusion.model.classes"),
+        ("schedule = { kind = { name = \"table\" } }", "", "diffusion.schedule"),
+        ("{ name = \"trailing\" }", "{ name = \"karras\", rho = -1.0 }", "diffusion.sampling"),
+        ("lengths = {}", "lengths = { hidden = 0 }", "diffusion.lengths.hidden"),
+        (
+            "lengths = {}",
+            "lengths = { training = { steps = 0 } }",
+            "diffusion.lengths.training.steps",
+        ),
+        ("lengths = {}", "lengths = { width = 3 }", "`width`"),
+        ("label_column = \"kind\"", "limit = 3", "diffusion.lengths"),
+    ] {
+        assert!(ENCODER_STATES.contains(old), "{old}");
+        let error = read(&ENCODER_STATES.replace(old, new)).0.expect_err(detail);
+        assert!(error.to_string().contains(detail), "{error} does not name {detail}");
+    }
+    // A trained language model's width is known beforehand.
+    let (first, _) = MINIMAL.split_once("[autoencoder]").expect("sections");
+    let (_, rest) = ENCODER_STATES.split_once("[autoencoder]").expect("sections");
+    let trained = format!("{first}[autoencoder]{rest}");
+    let error = read(&trained).0.expect_err("another width");
+    assert!(
+        error.to_string().contains("latents of 768, the autoencoder makes 64 of 256"),
+        "{error}"
+    );
+    let fitting = trained.replace("dropout = 0.0", "latent_dim = 256");
+    read(&fitting).0.expect("a configuration");
+    let rescaled = fitting.replace("sampling = { ", "sampling = { rescale_x0 = true, ");
+    let error = read(&rescaled).0.expect_err("no norm");
+    assert!(error.to_string().contains("diffusion.sampling.rescale_x0"), "{error}");
+}
+
+#[test]
+fn sampling_that_the_schedule_does_not_allow_is_refused_at_once() {
+    let text = format!("{MINIMAL}\n[diffusion.sampling]\nspacing = {{ name = \"trailing\" }}\n");
+    let error = read(&text).0.expect_err("no table");
+    assert!(error.to_string().contains("diffusion.sampling"), "{error}");
+    let text = format!("{MINIMAL}\n[diffusion.lengths]\n");
+    let text =
+        text.replace("path = \"texts.txt\"", "path = \"texts.csv\", label_column = \"kind\"");
+    let error = read(&text).0.expect_err("all are of one length");
+    assert!(error.to_string().contains("all texts have 32 latents"), "{error}");
+}
+
 #[test]
 fn new_settings_that_are_not_used_leave_checkpoints_usable() {
     let config = read(MINIMAL).0.expect("a configuration");
@@ -240,4 +368,96 @@ fn new_settings_that_are_not_used_leave_checkpoints_usable() {
     found.sort();
     assert_eq!(found, objective);
     assert!(!keys(&section).contains(&"source".to_string()));
+    assert_eq!(keys(&section["data"][0]), ["path", "repeat", "text_column"]);
+}
+
+#[test]
+fn a_language_model_can_be_given_in_place_of_its_training() {
+    let (_, rest) = MINIMAL.split_once("[autoencoder]").expect("sections");
+    let given = format!("[language_model]\nfolder = \"bart-base\"\n\n[autoencoder]{rest}");
+    let config = read(&given).0.expect("a configuration");
+    let folder = "bart-base".into();
+    assert_eq!(config.language_model, Some(LanguageModelSection::Given { folder }));
+    let text = toml::to_string(&config).expect("TOML");
+    assert_eq!(read(&text).0.expect("a configuration"), config);
+
+    for (old, new, detail) in [
+        (
+            "folder = \"bart-base\"",
+            "folder = \"bart-base\"\nvocabulary = 9",
+            "leave out `vocabulary`",
+        ),
+        ("folder = \"bart-base\"", "data = []\nvalidation = []", "missing field `training`"),
+        ("folder = \"bart-base\"", "floder = \"bart-base\"", "`floder`"),
+    ] {
+        let (result, path) = read(&given.replacen(old, new, 1));
+        let error = result.expect_err(detail);
+        assert!(matches!(error, TrainingError::Config { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(detail) && message.contains("line"), "{message}");
+        assert!(message.contains(path.to_str().expect("a plain path")), "{message}");
+    }
+}
+
+#[test]
+fn objectives_of_the_autoencoder_are_read_and_those_out_of_range_refused() {
+    let with =
+        |settings: &str| read(&format!("{MINIMAL}\n[autoencoder.objective]\n{settings}\n")).0;
+    let all = r#"latent_noise = 0.1
+kl = 1e-6
+token_dropout = 0.2
+token_replacement = "random"
+language_model_training = "fine_tuned"
+language_model_dropout = true"#;
+    let config = with(all).expect("a configuration");
+    let autoencoder = config.autoencoder.training().expect("it is trained");
+    let expected = AutoencoderObjective {
+        latent_noise: 0.1,
+        kl: 1e-6,
+        token_dropout: 0.2,
+        token_replacement: TokenReplacement::Random,
+        language_model_training: LanguageModelMode::FineTuned,
+        language_model_dropout: true,
+    };
+    assert_eq!(autoencoder.objective, expected);
+    assert!(autoencoder.perceiver(256, 64).gaussian_posterior);
+    let text = toml::to_string(&config).expect("TOML");
+    assert_eq!(read(&text).0.expect("a configuration"), config);
+
+    for (setting, name) in [
+        ("kl = -1e-6", "autoencoder.objective.kl"),
+        ("kl = inf", "autoencoder.objective.kl"),
+        ("latent_noise = nan", "autoencoder.objective.latent_noise"),
+        ("token_dropout = 1.5", "autoencoder.objective.token_dropout"),
+    ] {
+        let error = with(setting).expect_err(name);
+        assert!(error.to_string().contains(name), "{error} does not name {name}");
+    }
+    for (setting, detail) in [
+        ("token_replacement = \"nothing\"", "`nothing`"),
+        ("language_model_training = \"thawed\"", "`thawed`"),
+    ] {
+        let error = with(setting).expect_err(detail);
+        assert!(matches!(&error, TrainingError::Config { .. }), "{error:?}");
+        assert!(error.to_string().contains(detail), "{error} lacks {detail}");
+    }
+}
+
+#[test]
+fn what_older_checkpoints_of_the_first_stages_are_compared_by_is_unchanged() {
+    let config = read(MINIMAL).0.expect("a configuration");
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        let mut keys: Vec<String> = value.as_object().expect("a table").keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    let section = serde_json::to_value(config.autoencoder.training()).expect("JSON");
+    assert_eq!(keys(&section), ["data", "model", "objective", "training", "validation"]);
+    assert_eq!(keys(&section["objective"]), ["latent_noise"]);
+    let shape = ["ff_mult", "head_dim", "latent_dim", "latent_norm", "latents", "layers"];
+    assert_eq!(keys(&section["model"]), shape);
+    let language_model = config.language_model.expect("a section");
+    let section = serde_json::to_value(language_model.training()).expect("JSON");
+    let expected = ["data", "model", "noising", "training", "validation", "vocabulary"];
+    assert_eq!(keys(&section), expected);
 }

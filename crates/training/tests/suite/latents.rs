@@ -2,8 +2,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::{Device, Int, Tensor};
-use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, PerceiverConfig};
+use burn::tensor::Device;
+use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentSpace, PerceiverConfig};
 use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer, TokenBatch};
 use latent_text_training::latents::{LatentSet, LatentSource, cached_latents};
 use latent_text_training::{Padding, Precision, TrainingError};
@@ -44,10 +44,12 @@ fn autoencoder(seed: u64, device: &Device) -> LanguageAutoencoder {
         ff_mult: 2,
         max_tokens: MAX_TOKENS,
         latent_norm: LatentNorm::None,
+        ..PerceiverConfig::default()
     };
     device.seed(seed);
     let language_model = LanguageModel::new(config, tokenizer, device).expect("a language model");
-    let made = LanguageAutoencoder::new(language_model, perceiver.init(device), perceiver);
+    let space = LatentSpace::Perceiver { perceiver: perceiver.init(device), config: perceiver };
+    let made = LanguageAutoencoder::new(language_model, space);
     let made = made.expect("an autoencoder");
     // Parameters are drawn when they are first used.
     direct(&made, &tokens(&made), device);
@@ -67,8 +69,7 @@ fn direct(autoencoder: &LanguageAutoencoder, tokens: &[Vec<u32>], device: &Devic
         .flat_map(|row| {
             let (ids, mask) =
                 TokenBatch { ids: vec![row.clone()], pad_id }.tensors(row.len(), device);
-            let states = language_model.model.encode(ids, Some(mask.clone()));
-            values(&autoencoder.perceiver.compress(states, Some(mask)))
+            values(&autoencoder.encode_tokens(ids, mask).values)
         })
         .collect()
 }
@@ -95,8 +96,9 @@ impl Setting<'_> {
     }
 }
 
-fn all(set: &LatentSet, device: &Device) -> Vec<f32> {
-    values(&set.select(Tensor::<1, Int>::arange(0..set.len() as i64, device)))
+fn all(set: &LatentSet) -> Vec<f32> {
+    let texts: Vec<i32> = (0..set.len() as i32).collect();
+    values(&set.select(&texts).values)
 }
 
 #[test]
@@ -110,7 +112,7 @@ fn latents_and_statistics_are_those_of_a_direct_computation() {
         Setting { autoencoder: &autoencoder, tokens: &tokens, fingerprint: "a", device: &device };
     let set = setting.latents(&folder.path().join("latents"), false).expect("latents");
     let expected = direct(&autoencoder, &tokens, &device);
-    let difference = largest_difference(&all(&set, &device), &expected);
+    let difference = largest_difference(&all(&set), &expected);
     assert!(difference < 1e-5, "{difference}");
     assert_eq!(set.len(), TEXTS.len());
     assert_eq!(set.classes(), [0, 1, 2, 3, 4, 5, 6]);
@@ -133,14 +135,14 @@ fn latents_and_statistics_are_those_of_a_direct_computation() {
         / (28.0 * 6.0);
     assert!((f64::from(statistics.scale) - variance.sqrt()).abs() < 1e-5);
 
-    let picked = set.select(Tensor::<1, Int>::from_ints([5, 0, 5], &device));
+    let picked = set.select(&[5, 0, 5]).values;
     assert_eq!(picked.dims(), [3, 4, 6]);
     let rows: Vec<f32> =
         [5, 0, 5].iter().flat_map(|row| &expected[row * 24..][..24]).copied().collect();
     assert!(largest_difference(&values(&picked), &rows) < 1e-5);
 
     let normalised: Vec<f64> =
-        all(&set.normalised(&statistics), &device).iter().map(|&value| value.into()).collect();
+        all(&set.normalised(&statistics)).iter().map(|&value| value.into()).collect();
     let squares = normalised.iter().map(|value| value * value).sum::<f64>();
     assert!((squares / normalised.len() as f64 - 1.0).abs() < 1e-4);
     for dim in 0..6 {
@@ -159,7 +161,7 @@ fn latents_are_computed_once_for_each_source() {
     let tokens = tokens(&first);
     let setting =
         Setting { autoencoder: &first, tokens: &tokens, fingerprint: "first", device: &device };
-    let computed = all(&setting.latents(&path, false).expect("latents"), &device);
+    let computed = all(&setting.latents(&path, false).expect("latents"));
     let written = fs::read(&path).expect("the cache");
     let modified =
         |path: &Path| fs::metadata(path).and_then(|data| data.modified()).expect("a time");
@@ -168,12 +170,12 @@ fn latents_are_computed_once_for_each_source() {
     // Another autoencoder under the same fingerprint shows that nothing is computed; nor is
     // anything written.
     let reading = Setting { autoencoder: &second, ..setting };
-    assert_eq!(all(&reading.latents(&path, true).expect("the cache"), &device), computed);
+    assert_eq!(all(&reading.latents(&path, true).expect("the cache")), computed);
     assert!(fs::read(&path).expect("the cache") == written);
     assert_eq!(modified(&path), time);
 
     let other = Setting { fingerprint: "second", ..reading };
-    let recomputed = all(&other.latents(&path, false).expect("latents"), &device);
+    let recomputed = all(&other.latents(&path, false).expect("latents"));
     assert!(largest_difference(&recomputed, &computed) > 1e-2);
     assert!(fs::read(&path).expect("the cache") != written);
 
@@ -191,12 +193,12 @@ fn a_damaged_cache_is_replaced() {
     let tokens = tokens(&autoencoder);
     let setting =
         Setting { autoencoder: &autoencoder, tokens: &tokens, fingerprint: "a", device: &device };
-    let computed = all(&setting.latents(&path, false).expect("latents"), &device);
+    let computed = all(&setting.latents(&path, false).expect("latents"));
     let whole = fs::read(&path).expect("the cache");
     for keep in [0, 3, 8, 60, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..keep]).expect("writing");
         let set = setting.latents(&path, false).unwrap_or_else(|error| panic!("{keep}: {error}"));
-        assert_eq!(all(&set, &device), computed, "cut after {keep} bytes");
+        assert_eq!(all(&set), computed, "cut after {keep} bytes");
         assert!(fs::read(&path).expect("the cache") == whole);
     }
 }

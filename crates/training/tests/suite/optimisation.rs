@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use burn::module::Module;
 use burn::nn::{LayerNormConfig, LinearConfig};
 use burn::tensor::{Device, FloatDType};
 use latent_text_training::TrainerConfig;
@@ -222,4 +223,28 @@ fn gradients_of_unused_parameters_are_zero() {
         .map(|(index, value)| if index < INPUTS * OUTPUTS { 2.0 * value } else { 0.0 })
         .collect();
     assert!(largest_difference(&gradients, &expected) < 1e-6);
+}
+
+#[test]
+fn parameters_that_are_not_to_be_trained_have_no_place_in_the_vector() {
+    let device = Device::default();
+    let start = crate::common::start();
+    let mut linear = layer(&start, &device);
+    linear.bias = linear.bias.map(|bias| bias.no_grad());
+    let layout = FlatLayout::of(&linear);
+    assert_eq!(layout.len(), INPUTS * OUTPUTS);
+    assert_eq!(values(&layout.gather(&linear)), start[..INPUTS * OUTPUTS]);
+
+    let zeros = vector(&[0.0; INPUTS * OUTPUTS], &device);
+    let trained = layout.scatter(linear, &zeros, FloatDType::F32, true);
+    let bias = trained.bias.as_ref().expect("a bias").val();
+    assert!(!bias.is_require_grad() && bias.is_autodiff());
+    let loss = (trained.weight.val() + 1.0).square().sum() + bias.square().sum();
+    let gradients = layout.gather_gradients(&trained, loss.backward());
+    assert_eq!(values(&gradients), [2.0; INPUTS * OUTPUTS]);
+    let plain = layout.scatter(trained, &zeros, FloatDType::F32, false);
+    assert_eq!(FlatLayout::of(&plain), layout);
+    let bias = plain.bias.as_ref().expect("a bias").val();
+    assert!(!bias.is_autodiff());
+    assert_eq!(values(&bias), start[INPUTS * OUTPUTS..]);
 }

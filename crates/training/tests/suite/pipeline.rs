@@ -10,8 +10,8 @@ use latent_text_autoencoder::LatentNorm;
 use latent_text_generation::{LatentText, Request};
 use latent_text_training::report::read_metrics;
 use latent_text_training::{
-    AutoencoderSection, AutoencoderTraining, LanguageModelSection, Pipeline, PipelineStage,
-    Precision, Progress, TrainingConfig, TrainingError,
+    AutoencoderSection, AutoencoderTraining, LanguageModelSection, LanguageModelTraining, Pipeline,
+    PipelineStage, Precision, Progress, TrainingConfig, TrainingError,
 };
 use tempfile::TempDir;
 
@@ -88,14 +88,19 @@ impl Workshop {
     }
 }
 
-fn language_model(config: &mut TrainingConfig) -> &mut LanguageModelSection {
-    config.language_model.as_mut().expect("it is trained")
+fn language_model(config: &mut TrainingConfig) -> &mut LanguageModelTraining {
+    match config.language_model.as_mut().expect("there is one") {
+        LanguageModelSection::Trained(training) => training,
+        LanguageModelSection::Given { .. } => panic!("it is given"),
+    }
 }
 
 fn autoencoder(config: &mut TrainingConfig) -> &mut AutoencoderTraining {
     match &mut config.autoencoder {
         AutoencoderSection::Trained(training) => training,
-        AutoencoderSection::Given { .. } => panic!("it is given"),
+        AutoencoderSection::Given { .. } | AutoencoderSection::EncoderStates { .. } => {
+            panic!("it is not trained")
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, FloatDType};
-use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, PerceiverConfig};
+use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentSpace, PerceiverConfig};
+use latent_text_denoiser::{DenoiserConfig, DenoisingNetworkConfig};
 use latent_text_generation::{LatentText, Request, SourceEncoder};
 use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
 use latent_text_training::{Pipeline, PipelineStage, Progress, TrainingConfig, TrainingError};
@@ -59,9 +60,11 @@ impl Workshop {
             ff_mult: 2,
             max_tokens: MAX_TOKENS,
             latent_norm: LatentNorm::L2,
+            ..PerceiverConfig::default()
         };
-        let network = perceiver.init(&device);
-        LanguageAutoencoder::new(language_model, network, perceiver)
+        let space =
+            LatentSpace::Perceiver { perceiver: perceiver.init(&device), config: perceiver };
+        LanguageAutoencoder::new(language_model, space)
             .expect("an autoencoder")
             .save(&folder.path().join("given"), FloatDType::F32)
             .expect("a folder");
@@ -125,6 +128,13 @@ fn language_model(d_model: usize, device: &Device) -> LanguageModel {
     LanguageModel::new(config, tokenizer, device).expect("a language model")
 }
 
+fn shape(config: &mut TrainingConfig) -> &mut DenoiserConfig {
+    match &mut config.diffusion.model {
+        DenoisingNetworkConfig::Latent(shape) => shape,
+        DenoisingNetworkConfig::EncoderSpace(_) => panic!("it is the latent one"),
+    }
+}
+
 /// Sources of two or four slots; four do not fit into the limit.
 fn records(count: usize) -> String {
     let names = ["The Mill", "The Eagle", "Aromi", "Cotto", "Zizzi"];
@@ -164,7 +174,7 @@ fn a_given_autoencoder_becomes_a_whole_model_for_sources() {
     let model = LatentText::load(&output.join("model"), &workshop.device).expect("a model");
     let source = model.config.source.as_ref().expect("it has sources");
     assert_eq!((source.encoder, source.max_tokens), (SourceEncoder::Autoencoder, 20));
-    assert_eq!(model.config.denoiser.source_dim, Some(16));
+    assert_eq!(model.config.denoiser.source_dim(), Some(16));
     assert!(model.config.null_trained);
     let sources = vec!["name[Cotto]".to_string(), "name[Zizzi]".to_string()];
     let request = Request { count: 3, sources, ..Request::default() };
@@ -210,7 +220,7 @@ fn an_encoder_of_its_own_becomes_a_part_of_the_model() {
     let model = LatentText::load(&output.join("model"), &workshop.device).expect("a model");
     assert_eq!(model.config.source.as_ref().expect("sources").encoder, SourceEncoder::Own);
     assert_eq!(
-        (model.config.denoiser.source_dim, model.config.denoiser.classes),
+        (model.config.denoiser.source_dim(), model.config.denoiser.classes()),
         (Some(32), Some(2))
     );
     let request = Request {
@@ -278,9 +288,9 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
             (|config| config.max_tokens = 25) as fn(&mut TrainingConfig),
             &["max_tokens", "is 25", "no more than 24"][..],
         ),
-        (|config| config.diffusion.model.latent_dim = 16, &["diffusion.model", "4 of 8"]),
-        (|config| config.diffusion.model.max_latents = 3, &["diffusion.model", "4 of 8"]),
-        (|config| config.diffusion.model.source_dim = Some(16), &["source_dim", "leave it out"]),
+        (|config| shape(config).latent_dim = 16, &["diffusion.model", "4 of 8"]),
+        (|config| shape(config).max_latents = 3, &["diffusion.model", "4 of 8"]),
+        (|config| shape(config).source_dim = Some(16), &["source_dim", "leave it out"]),
         (|config| config.diffusion.source = None, &["diffusion.source", "is missing"]),
         (|config| config.diffusion.validation[0].source_column = None, &["a source_column"]),
         (

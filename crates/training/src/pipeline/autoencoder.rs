@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use burn::tensor::FloatDType;
+use latent_text_autoencoder::{AutoencoderConfig, LanguageAutoencoder, LatentSpace};
+use latent_text_language_model::{EncoderDecoderConfig, LanguageModel};
+
+use super::fingerprint::Fingerprint;
+use super::{Pipeline, PipelineStage};
+use crate::TrainingError;
+use crate::config::{AutoencoderSection, OwnStates};
+use crate::stage::{
+    AutoencoderInputs, AutoencoderModel, AutoencoderStage, FineTunedAutoencoder, LanguageModelMode,
+};
+use crate::trainer::{Outcome, train};
+
+impl Pipeline<'_> {
+    pub(super) fn autoencoder(&self) -> Result<Option<u64>, TrainingError> {
+        if let AutoencoderSection::EncoderStates { latents: OwnStates::Encoder } =
+            self.config.autoencoder
+        {
+            return self.encoder_states();
+        }
+        let section = self.config.autoencoder_training()?;
+        let language_model = self.language_model_of_autoencoder()?;
+        let config = section.perceiver(language_model.config.d_model(), self.config.max_tokens);
+        config.validate_with(&language_model.config)?;
+        let language_model = Arc::new(language_model);
+        self.device.seed(self.config.seed);
+        let perceiver = config.init(self.device);
+        let trained = match section.objective.language_model_training {
+            LanguageModelMode::Frozen => self
+                .train_autoencoder(perceiver, &language_model)?
+                .map(|perceiver| (perceiver, (*language_model).clone())),
+            LanguageModelMode::FineTuned => {
+                let dropout = section.objective.language_model_dropout;
+                let model = language_model.model.clone();
+                let both = FineTunedAutoencoder::new(perceiver, model, dropout);
+                self.train_autoencoder(both, &language_model)?.map(
+                    |FineTunedAutoencoder { perceiver, language_model: model }| {
+                        (perceiver, LanguageModel { model, ..(*language_model).clone() })
+                    },
+                )
+            }
+        };
+        match trained {
+            Outcome::Interrupted { step, .. } => Ok(Some(step)),
+            Outcome::Finished((perceiver, language_model)) => {
+                let space = LatentSpace::Perceiver { perceiver, config };
+                let autoencoder = LanguageAutoencoder::new(language_model, space)?;
+                self.publish(PipelineStage::Autoencoder, |folder| {
+                    Ok(autoencoder.save(folder, FloatDType::F32)?)
+                })
+            }
+        }
+    }
+
+    /// An autoencoder with nothing to train: latents are the encoder's states.
+    fn encoder_states(&self) -> Result<Option<u64>, TrainingError> {
+        let language_model = self.language_model_of_autoencoder()?;
+        let config = self.config.encoder_latents(language_model.config.d_model());
+        let autoencoder =
+            LanguageAutoencoder::new(language_model, LatentSpace::Encoder { config })?;
+        self.publish(PipelineStage::Autoencoder, |folder| {
+            Ok(autoencoder.save(folder, FloatDType::F32)?)
+        })
+    }
+
+    fn train_autoencoder<M: AutoencoderModel>(
+        &self,
+        model: M,
+        language_model: &Arc<LanguageModel>,
+    ) -> Result<Outcome<M>, TrainingError> {
+        let section = self.config.autoencoder_training()?;
+        let tokens = |sets| -> Result<Vec<Vec<u32>>, TrainingError> {
+            Ok(self.tokens(&language_model.tokenizer, &self.texts(sets)?)?.0)
+        };
+        let inputs = AutoencoderInputs {
+            train: tokens(&section.data)?,
+            validation: tokens(&section.validation)?,
+            batch_size: section.training.batch_size,
+            padding: self.config.padding(),
+            seed: self.config.seed,
+            precision: self.config.precision,
+        };
+        let objective = section.objective.clone();
+        let stage = AutoencoderStage::new(language_model.clone(), objective, inputs, self.device)?;
+        let folder = self.folder(PipelineStage::Autoencoder);
+        let given = match self.given_language_model() {
+            Some(folder) => Some(Fingerprint::new().folder(&folder)?.finish()),
+            None => None,
+        };
+        let run = self.run_settings(&folder, section, given);
+        train(&stage, model, &section.training, &run)
+    }
+
+    fn language_model_of_autoencoder(&self) -> Result<LanguageModel, TrainingError> {
+        let folder = match self.given_language_model() {
+            Some(folder) => folder,
+            None => self.finished(PipelineStage::LanguageModel, "autoencoder")?,
+        };
+        Ok(LanguageModel::load(&folder, self.device)?)
+    }
+
+    /// Looks at the configuration of a language model from a folder, which the shape of the autoencoder
+    /// depends on.
+    pub(super) fn check_given_language_model(&self) -> Result<(), TrainingError> {
+        let Some(folder) = self.given_language_model() else { return Ok(()) };
+        let language_model = EncoderDecoderConfig::from_folder(&folder)?;
+        let dim_lm = language_model.d_model();
+        let config: AutoencoderConfig = match self.config.autoencoder.training() {
+            Some(section) => section.perceiver(dim_lm, self.config.max_tokens).into(),
+            None => self.config.encoder_latents(dim_lm).into(),
+        };
+        config.validate_with(&language_model)?;
+        self.config.check_fit(&config)
+    }
+}
