@@ -1,24 +1,24 @@
 //! What the documents tell users to write is understood.
 
 use std::fs;
-use std::path::PathBuf;
 
 use latent_text::training::TrainingConfig;
 
-fn root() -> PathBuf {
-    // Read when the test runs: checkouts may share one target folder.
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
-}
+use crate::support::root;
 
 #[test]
 fn the_example_configurations_are_understood() {
-    let mut seen = 0;
-    for entry in fs::read_dir(root().join("examples/configs")).unwrap() {
-        let path = entry.unwrap().path();
-        TrainingConfig::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
-        seen += 1;
+    for folder in ["examples/configs", "examples/configs/research"] {
+        let mut seen = 0;
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                TrainingConfig::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{folder}");
     }
-    assert!(seen > 0);
 }
 
 #[test]
