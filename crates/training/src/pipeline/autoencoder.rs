@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use burn::tensor::FloatDType;
 use latent_text_autoencoder::{AutoencoderConfig, LanguageAutoencoder, LatentSpace};
 use latent_text_language_model::{EncoderDecoderConfig, LanguageModel};
@@ -24,20 +22,22 @@ impl Pipeline<'_> {
         let language_model = self.language_model_of_autoencoder()?;
         let config = section.perceiver(language_model.config.d_model(), self.config.max_tokens);
         config.validate_with(&language_model.config)?;
-        let language_model = Arc::new(language_model);
         self.device.seed(self.config.seed);
         let perceiver = config.init(self.device);
         let trained = match section.objective.language_model_training {
-            LanguageModelMode::Frozen => self
-                .train_autoencoder(perceiver, &language_model)?
-                .map(|perceiver| (perceiver, (*language_model).clone())),
+            LanguageModelMode::Frozen => {
+                let stage = self.autoencoder_stage(&language_model)?;
+                self.train_autoencoder(&stage, perceiver)?
+                    .map(|perceiver| (perceiver, language_model))
+            }
             LanguageModelMode::FineTuned => {
+                let stage = self.autoencoder_stage(&language_model)?;
+                let LanguageModel { model, config, tokenizer, generation } = language_model;
                 let dropout = section.objective.language_model_dropout;
-                let model = language_model.model.clone();
                 let both = FineTunedAutoencoder::new(perceiver, model, dropout);
-                self.train_autoencoder(both, &language_model)?.map(
+                self.train_autoencoder(&stage, both)?.map(
                     |FineTunedAutoencoder { perceiver, language_model: model }| {
-                        (perceiver, LanguageModel { model, ..(*language_model).clone() })
+                        (perceiver, LanguageModel { model, config, tokenizer, generation })
                     },
                 )
             }
@@ -65,11 +65,10 @@ impl Pipeline<'_> {
         })
     }
 
-    fn train_autoencoder<M: AutoencoderModel>(
+    fn autoencoder_stage<M: AutoencoderModel>(
         &self,
-        model: M,
-        language_model: &Arc<LanguageModel>,
-    ) -> Result<Outcome<M>, TrainingError> {
+        language_model: &LanguageModel,
+    ) -> Result<AutoencoderStage<M>, TrainingError> {
         let section = self.config.autoencoder_training()?;
         let tokens = |sets| -> Result<Vec<Vec<u32>>, TrainingError> {
             Ok(self.tokens(&language_model.tokenizer, &self.texts(sets)?)?.0)
@@ -82,15 +81,22 @@ impl Pipeline<'_> {
             seed: self.config.seed,
             precision: self.config.precision,
         };
-        let objective = section.objective.clone();
-        let stage = AutoencoderStage::new(language_model.clone(), objective, inputs, self.device)?;
+        AutoencoderStage::new(language_model, section.objective.clone(), inputs, self.device)
+    }
+
+    fn train_autoencoder<M: AutoencoderModel>(
+        &self,
+        stage: &AutoencoderStage<M>,
+        model: M,
+    ) -> Result<Outcome<M>, TrainingError> {
+        let section = self.config.autoencoder_training()?;
         let folder = self.folder(PipelineStage::Autoencoder);
         let given = match self.given_language_model() {
             Some(folder) => Some(Fingerprint::new().folder(&folder)?.finish()),
             None => None,
         };
         let run = self.run_settings(&folder, section, given);
-        train(&stage, model, &section.training, &run)
+        train(stage, model, &section.training, &run)
     }
 
     fn language_model_of_autoencoder(&self) -> Result<LanguageModel, TrainingError> {

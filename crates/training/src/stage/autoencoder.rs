@@ -8,7 +8,8 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use latent_text_autoencoder::Perceiver;
 use latent_text_language_model::{
-    GenerationConfig, LanguageModel, TokenBatch, cross_entropy, shift_language_first, shift_right,
+    EncoderDecoderConfig, GenerationConfig, LanguageModel, TextTokenizer, TokenBatch,
+    cross_entropy, shift_language_first, shift_right,
 };
 
 pub use model::{AutoencoderModel, FineTunedAutoencoder, FrozenLanguageModel};
@@ -26,7 +27,8 @@ use token_dropout::TokenDropout;
 /// alone, the language model being frozen, or both as a [`FineTunedAutoencoder`].
 pub struct AutoencoderStage<M: AutoencoderModel> {
     frozen: M::Frozen,
-    language_model: Arc<LanguageModel>,
+    config: EncoderDecoderConfig,
+    tokenizer: TextTokenizer,
     objective: AutoencoderObjective,
     token_dropout: Option<TokenDropout>,
     train: Arc<Vec<Vec<u32>>>,
@@ -69,25 +71,27 @@ struct Losses {
 const VALIDATION_BATCHES: usize = 4;
 
 impl<M: AutoencoderModel> AutoencoderStage<M> {
-    /// A stage on `language_model`, which must be on `device` (without autodiff).
+    /// A stage on `language_model`, which must be on `device` (without autodiff). Its network is kept
+    /// only where it is frozen.
     ///
     /// # Errors
     /// [`TrainingError::Setting`] for an objective out of range, or one that the language model's
     /// tokenizer or configuration does not go with.
     pub fn new(
-        language_model: Arc<LanguageModel>,
+        language_model: &LanguageModel,
         objective: AutoencoderObjective,
         inputs: AutoencoderInputs,
         device: &Device,
     ) -> Result<Self, TrainingError> {
         objective.check()?;
-        check_start_token(&language_model, &inputs.train)?;
+        check_start_token(language_model, &inputs.train)?;
         let dropout = objective.language_model_dropout;
         let frozen = M::frozen(&language_model.model, inputs.precision.dtype(), dropout);
         let token_dropout = TokenDropout::new(&objective, &language_model.tokenizer, inputs.seed)?;
         Ok(Self {
             frozen,
-            language_model,
+            config: language_model.config.clone(),
+            tokenizer: language_model.tokenizer.clone(),
             objective,
             token_dropout,
             train: Arc::new(inputs.train),
@@ -140,11 +144,10 @@ impl<M: AutoencoderModel> AutoencoderStage<M> {
 
     /// The token that the decoder starts with, then the texts without their last tokens.
     fn decoder_input(&self, texts: Tensor<2, Int>) -> Tensor<2, Int> {
-        let LanguageModel { config, tokenizer, .. } = &*self.language_model;
-        if config.shifts_language_first() {
-            shift_language_first(texts, tokenizer.pad_id())
+        if self.config.shifts_language_first() {
+            shift_language_first(texts, self.tokenizer.pad_id())
         } else {
-            shift_right(texts, config.decoder_start_token_id())
+            shift_right(texts, self.config.decoder_start_token_id())
         }
     }
 }
@@ -185,7 +188,7 @@ impl<M: AutoencoderModel> Stage for AutoencoderStage<M> {
         let texts = self.train.clone();
         let order = BatchOrder::new(texts.len(), self.batch_size, self.seed);
         let order = self.padding.order(order, texts.iter().map(Vec::len));
-        let pad_id = self.language_model.tokenizer.pad_id();
+        let pad_id = self.tokenizer.pad_id();
         let dropout = self.token_dropout.clone();
         let mut permutation = EpochPermutation::default();
         Box::new(move |batch| {
@@ -233,7 +236,7 @@ impl<M: AutoencoderModel> Stage for AutoencoderStage<M> {
 
 impl<M: AutoencoderModel> AutoencoderStage<M> {
     fn token_batch(&self, rows: &[Vec<u32>]) -> TokenBatch {
-        TokenBatch { ids: rows.to_vec(), pad_id: self.language_model.tokenizer.pad_id() }
+        TokenBatch { ids: rows.to_vec(), pad_id: self.tokenizer.pad_id() }
     }
 
     /// The share of `rows` that come back word for word, and some that do not (or do).
@@ -252,7 +255,7 @@ impl<M: AutoencoderModel> AutoencoderStage<M> {
         let seeds = vec![self.seed; rows.len()];
         let decoder = model.decoder(&self.frozen, false);
         let decoded = decoder.generate(states, None, &generation, &seeds)?;
-        let tokenizer = &self.language_model.tokenizer;
+        let tokenizer = &self.tokenizer;
         let mut exact = 0;
         let mut shown = Vec::new();
         for (row, decoded) in rows.iter().zip(decoded) {

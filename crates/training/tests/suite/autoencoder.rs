@@ -4,7 +4,6 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
@@ -349,7 +348,7 @@ fn the_decoder_of_every_family_is_shown_what_it_was_pretrained_on() {
             f64::from(crate::common::values(&cross_entropy(logits, ids.clone(), mask.clone()))[0])
         };
         let objective = AutoencoderObjective::default();
-        let stage = AutoencoderStage::new(Arc::new(model.clone()), objective, inputs, &device);
+        let stage = AutoencoderStage::new(&model, objective, inputs, &device);
         let stage: AutoencoderStage<Perceiver> = stage.expect("a stage");
         let found = stage.validate(&perceiver, 0).expect("a measure").values;
         assert_eq!(found, [("loss".to_string(), loss(shift))]);

@@ -31,8 +31,9 @@ pub struct AutoencoderObjective {
     pub kl: f64,
     /// Probability with which each token that the decoder is shown is replaced, so that it has to rely
     /// on the latents (word dropout: Bowman et al. 2016, "Generating Sentences from a Continuous Space",
-    /// section 3.1). The token that decoders start with, special tokens and a text's last one never are;
-    /// what is to be written stays the text. Default 0.
+    /// section 3.1). The token that decoders start with never is, nor are the tokenizer's own tokens for
+    /// the start, the end and unknown characters, nor a text's last one; what is to be written stays the
+    /// text. Default 0.
     #[serde(skip_serializing_if = "is_default")]
     pub token_dropout: f64,
     /// What those tokens are replaced by; default mask.
@@ -54,7 +55,8 @@ pub enum TokenReplacement {
     /// The mask token, which BART's tokenizers have and T5's have not.
     #[default]
     Mask,
-    /// A token drawn uniformly from those that are not special.
+    /// A token drawn uniformly from the vocabulary without those for the start, the end, padding,
+    /// unknown characters and masks.
     Random,
 }
 
