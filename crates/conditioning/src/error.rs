@@ -67,6 +67,9 @@ pub enum ConditioningError {
         /// Its place.
         index: usize,
     },
+    /// The device can't be read.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// The language model that reads sources can't work with them.
     #[error(transparent)]
     LanguageModel(#[from] LanguageModelError),

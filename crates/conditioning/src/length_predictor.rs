@@ -181,14 +181,17 @@ impl LengthPredictor {
     /// row's draw does not depend on the others.
     ///
     /// # Errors
-    /// [`ConditioningError::LengthLogits`] if a logit is not a finite number.
+    /// [`ConditioningError::LengthLogits`] if a logit is not a finite number,
+    /// [`ConditioningError::Device`] if the logits can't be read.
     ///
     /// # Panics
     /// If there is not one generator for each row.
     pub fn draw(logits: Tensor<2>, rngs: &mut [impl Rng]) -> Result<Vec<usize>, ConditioningError> {
         let [rows, max_length] = logits.dims();
         assert_eq!(rows, rngs.len(), "one generator for each row of the logits");
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        let logits: Vec<f32> = logits
+            .try_into_vec_as::<f32>()
+            .map_err(|error| ConditioningError::Device(error.to_string()))?;
         let draws = logits.chunks(max_length).zip(rngs).enumerate();
         draws.map(|(index, (logits, rng))| draw_one(index, logits, rng)).collect()
     }
