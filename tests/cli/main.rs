@@ -3,6 +3,8 @@
 
 #![recursion_limit = "256"]
 
+mod convert_reference;
+mod data_to_text;
 mod documents;
 mod generate;
 mod language_model;

@@ -1,18 +1,11 @@
 //! The model that the repository ships.
 
-use std::path::PathBuf;
-
 use burn::tensor::{Device, Tensor, Tolerance};
 use latent_text::LatentText;
 use latent_text::language_model::LanguageModel;
 use latent_text::nn::weights::TensorFile;
 
-use crate::support::{example, succeeded};
-
-fn root() -> PathBuf {
-    // Read when the test runs: checkouts may share one target folder.
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
-}
+use crate::support::{example, root, succeeded};
 
 #[test]
 fn the_shipped_model_writes_texts_of_its_labels() {

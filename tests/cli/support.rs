@@ -9,15 +9,22 @@ use std::time::Duration;
 use assert_cmd::Command;
 use burn::tensor::{Device, FloatDType};
 use latent_text::autoencoder::{
-    LanguageAutoencoder, LatentNorm, LatentStatistics, PerceiverConfig,
+    EncoderLatentsConfig, LanguageAutoencoder, LatentNorm, LatentSpace, LatentStatistics,
+    PerceiverConfig,
 };
-use latent_text::conditioning::ClassLabels;
-use latent_text::denoiser::DenoiserConfig;
-use latent_text::diffusion::{NoiseScheduleConfig, Prediction};
+use latent_text::conditioning::{ClassLabels, LengthDistribution};
+use latent_text::denoiser::{DenoiserConfig, EncoderSpaceDenoiserConfig};
+use latent_text::diffusion::schedule::Table;
+use latent_text::diffusion::{NoiseScheduleConfig, Prediction, ScheduleKind};
 use latent_text::generation::FORMAT_VERSION;
 use latent_text::language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
 use latent_text::{LatentText, ModelConfig, SamplingDefaults, SourceConfig, SourceEncoder};
 use tempfile::TempDir;
+
+/// The checkout's root. Read when a test runs: checkouts may share one target folder.
+pub fn root() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+}
 
 /// An example program, which `cargo test` builds beside the tests' own folder.
 pub fn example(name: &str) -> Command {
@@ -101,9 +108,35 @@ pub fn unconditional_model() -> TempDir {
 pub fn source_model() -> TempDir {
     let device = Device::default();
     let mut config = model_config(None, DIM);
-    config.denoiser.source_dim = Some(perceiver_config().dim_lm);
+    let source_dim = Some(perceiver_config().dim_lm);
+    config.denoiser = config.denoiser.conditioned(None, source_dim).unwrap();
     config.source = Some(SourceConfig { encoder: SourceEncoder::Autoencoder, max_tokens: 12 });
     saved(config, &device)
+}
+
+/// A saved model of LD4LG's first version: its texts have as many latents as tokens, up to 16.
+pub fn encoder_space_model() -> TempDir {
+    let device = Device::default();
+    let denoiser = EncoderSpaceDenoiserConfig {
+        latent_dim: 16,
+        max_latents: 16,
+        dim: DIM,
+        depth: 2,
+        head_dim: 8,
+        ..EncoderSpaceDenoiserConfig::default()
+    };
+    let kind = ScheduleKind::Table(Table::default());
+    let config = ModelConfig {
+        denoiser: denoiser.into(),
+        schedule: NoiseScheduleConfig { kind, ..NoiseScheduleConfig::default() },
+        prediction: Prediction::X0,
+        statistics: LatentStatistics { mean: vec![0.0; 16], scale: 1.0, count: 100 },
+        lengths: Some(LengthDistribution::from_counts(vec![1; 16]).unwrap()),
+        ..model_config(None, DIM)
+    };
+    let space =
+        LatentSpace::Encoder { config: EncoderLatentsConfig { dim_lm: 16, max_tokens: 16 } };
+    saved_with(config, space, &device)
 }
 
 pub fn saved_model(labels: Option<ClassLabels>, dim: usize) -> TempDir {
@@ -124,24 +157,29 @@ fn model_config(labels: Option<ClassLabels>, dim: usize) -> ModelConfig {
             dense_connections: 1,
             classes: labels.as_ref().map(|labels| labels.names().len()),
             ..DenoiserConfig::default()
-        },
+        }
+        .into(),
         schedule: NoiseScheduleConfig::default(),
         prediction: Prediction::V,
         labels,
         source: None,
         null_trained: true,
         statistics: LatentStatistics { mean: vec![0.0; 8], scale: 1.0, count: 100 },
+        lengths: None,
+        length_predictor: None,
         sampling: SamplingDefaults { steps: 5, ..SamplingDefaults::default() },
         decoding: GenerationConfig { max_length: 16, ..GenerationConfig::default() },
     }
 }
 
 fn saved(config: ModelConfig, device: &Device) -> TempDir {
-    let autoencoder = LanguageAutoencoder::new(
-        language_model(device),
-        perceiver_config().init(device),
-        perceiver_config(),
-    );
+    let perceiver = perceiver_config();
+    let space = LatentSpace::Perceiver { perceiver: perceiver.init(device), config: perceiver };
+    saved_with(config, space, device)
+}
+
+fn saved_with(config: ModelConfig, space: LatentSpace, device: &Device) -> TempDir {
+    let autoencoder = LanguageAutoencoder::new(language_model(device), space);
     let denoiser = config.denoiser.init(device);
     let model = LatentText::new(config, autoencoder.unwrap(), denoiser, device).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -178,5 +216,6 @@ fn perceiver_config() -> PerceiverConfig {
         ff_mult: 2,
         max_tokens: 16,
         latent_norm: LatentNorm::L2,
+        ..PerceiverConfig::default()
     }
 }
