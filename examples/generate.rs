@@ -53,6 +53,9 @@ struct Arguments {
     /// model's own].
     #[arg(long, value_name = "W")]
     guidance: Option<f64>,
+    /// Scale of autoguidance in its place, which leads away from the weaker denoiser that the model has.
+    #[arg(long, value_name = "W", conflicts_with = "guidance")]
+    autoguidance: Option<f64>,
     /// How many tokens texts are to have, for a model whose texts have latents in varying number: `drawn`
     /// (from the lengths of the training set), `predicted`, or a list such as 12,20, which the texts take
     /// in turn [default: predicted if the model can, else drawn].
@@ -155,7 +158,7 @@ fn request(arguments: &Arguments) -> Result<Request> {
         sources,
         without_source: arguments.without_source,
         truncate_sources: arguments.truncate_sources,
-        guidance: arguments.guidance.map(|scale| GuidanceConfig::ClassifierFree { scale }),
+        guidance: guidance(arguments),
         lengths: arguments.lengths.clone(),
         candidates: arguments.candidates,
         with_candidates: arguments.with_candidates,
@@ -184,6 +187,12 @@ fn lengths(text: &str) -> Result<Lengths, String> {
     let lengths: Result<Vec<usize>, _> = lengths.collect();
     let lengths = lengths.map_err(|_| "it must be drawn, predicted, or numbers such as 12,20")?;
     Ok(Lengths::Given(lengths))
+}
+
+fn guidance(arguments: &Arguments) -> Option<GuidanceConfig> {
+    let classifier_free = |scale| GuidanceConfig::ClassifierFree { scale };
+    let autoguidance = |scale| GuidanceConfig::Autoguidance { scale };
+    arguments.guidance.map(classifier_free).or(arguments.autoguidance.map(autoguidance))
 }
 
 fn choice(choose: Option<Choose>, candidates: usize) -> Choice {

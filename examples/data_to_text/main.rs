@@ -29,7 +29,7 @@ mod meaning;
 /// order.
 #[derive(Parser)]
 struct Arguments {
-    /// The meanings [default: the lines of stdin].
+    /// The meanings [default: the lines of stdin, of which blank ones are passed over].
     meanings: Vec<String>,
     /// The model's folder.
     #[arg(long, default_value = "models/e2e-data-to-text")]
@@ -98,7 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn meanings(arguments: &Arguments) -> Result<Vec<String>> {
     let lines = if arguments.meanings.is_empty() {
         let text = read_to_string(stdin()).context("cannot read stdin")?;
-        text.lines().map(str::to_string).collect()
+        text.lines().filter(|line| !line.trim().is_empty()).map(str::to_string).collect()
     } else {
         arguments.meanings.clone()
     };

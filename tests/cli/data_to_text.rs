@@ -12,7 +12,8 @@ fn data_to_text() -> Command {
 
 #[test]
 fn a_text_says_what_its_meaning_says() {
-    let meanings = "food[Italian], name[The Vaults], eatType[pub]\nname[Cotto], area[riverside]\n";
+    let meanings =
+        "food[Italian], name[The Vaults], eatType[pub]\n\nname[Cotto], area[riverside]\n";
     let (texts, _) = succeeded(data_to_text().args(["--seed", "1"]).write_stdin(meanings));
     let texts: Vec<&str> = texts.lines().collect();
     assert_eq!(texts.len(), 2);
@@ -43,8 +44,10 @@ fn the_text_of_several_candidates_is_one_of_them() {
 
 #[test]
 fn nothing_gives_nothing() {
-    let (out, errors) = succeeded(data_to_text().write_stdin(""));
-    assert_eq!((out.as_str(), errors.as_str()), ("", ""));
+    for lines in ["", "\n \n"] {
+        let (out, errors) = succeeded(data_to_text().write_stdin(lines));
+        assert_eq!((out.as_str(), errors.as_str()), ("", ""));
+    }
 }
 
 #[test]

@@ -439,3 +439,12 @@ fn guidance_needs_a_condition() {
     let message = refused(generate(model.path()).args(["--guidance", "much"]), 2);
     assert_mentions(&message, &["--guidance"]);
 }
+
+#[test]
+fn autoguidance_needs_a_weaker_denoiser() {
+    let model = conditional_model();
+    let message = refused(generate(model.path()).args(["--autoguidance", "2"]), 1);
+    assert_mentions(&message, &["autoguidance", "weaker denoiser"]);
+    let both = ["--autoguidance", "2", "--guidance", "2"];
+    assert_mentions(&refused(generate(model.path()).args(both), 2), &["--guidance"]);
+}

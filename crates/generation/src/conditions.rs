@@ -1,12 +1,11 @@
-use std::mem::discriminant;
-
 use burn::tensor::{Int, Tensor, TensorData};
 use latent_text_conditioning::SourceReader;
 use latent_text_denoiser::Source;
-use latent_text_diffusion::{Guidance, GuidanceConfig};
+use latent_text_diffusion::GuidanceConfig;
 
 use crate::batch::Batch;
 use crate::config::is_plain;
+use crate::guiding::CheckedGuidance;
 use crate::{GenerationError, LatentText, Request};
 
 /// What the texts of a request are conditioned on; text `i` takes entry `i % len` of each list.
@@ -89,6 +88,12 @@ impl LatentText {
             }),
             (true, true) => Ok(sources),
             (false, false) => {
+                if let Some(index) = sources.iter().position(|source| source.trim().is_empty()) {
+                    return Err(GenerationError::Request(format!(
+                        "source {index} (counted from 0) is empty; leave it out, or ask for texts \
+                         `without_source`"
+                    )));
+                }
                 if !request.truncate_sources {
                     reader.check_lengths(&sources)?;
                 }
@@ -104,30 +109,18 @@ impl LatentText {
         conditioned: bool,
     ) -> Result<CheckedGuidance, GenerationError> {
         let config = request.guidance.as_ref().unwrap_or(&self.config.sampling.guidance);
-        let by_weaker = is_by_weaker(config);
-        let measures_samples = measures_samples(config);
-        let combined = |config: &GuidanceConfig| {
-            Ok(CheckedGuidance { guidance: config.init()?, by_weaker, measures_samples })
-        };
-        if by_weaker && !is_plain(config) {
+        let guidance = CheckedGuidance::new(config)?;
+        if guidance.by_weaker() {
             return match &self.weaker_denoiser {
                 None => Err(GenerationError::NoWeakerDenoiser),
-                Some(weaker) if discriminant(weaker) != discriminant(&self.denoiser) => {
-                    Err(GenerationError::Inconsistent(
-                        "the weaker denoiser is of another kind than the denoiser".to_string(),
-                    ))
-                }
-                Some(_) => combined(config),
+                Some(_) => Ok(guidance),
             };
         }
         if !conditioned && !is_plain(config) {
             // The model's own setting is for texts with a condition; what a request says, it means.
             return match request.guidance {
-                None => combined(&GuidanceConfig::default()),
-                Some(_) => {
-                    let possible = self.config.labels.is_some() || self.source_reader.is_some();
-                    Err(GenerationError::NothingToGuide { possible })
-                }
+                None => CheckedGuidance::new(&GuidanceConfig::default()),
+                Some(_) => Err(self.nothing_to_guide()),
             };
         }
         if !is_plain(config) && !self.config.null_trained {
@@ -135,7 +128,12 @@ impl LatentText {
                 needed_by: "guidance needs that; leave it out",
             });
         }
-        combined(config)
+        Ok(guidance)
+    }
+
+    pub(crate) fn nothing_to_guide(&self) -> GenerationError {
+        let possible = self.config.labels.is_some() || self.source_reader.is_some();
+        GenerationError::NothingToGuide { possible }
     }
 
     /// The conditions of a batch on the device.
@@ -168,35 +166,6 @@ impl LatentText {
         let of_rows: Vec<usize> =
             batch.text_of_rows().map(|text| text % conditions.sources.len()).collect();
         read_sources(reader, &conditions.sources, &of_rows).map(Some)
-    }
-}
-
-/// A guidance whose settings are right, and which the model can follow.
-#[derive(Debug)]
-pub(crate) struct CheckedGuidance {
-    pub(crate) guidance: Box<dyn Guidance<3>>,
-    /// Whether its second prediction is the weaker denoiser's, under the same condition.
-    pub(crate) by_weaker: bool,
-    /// Whether padding would change what it does: it takes means over all values of a sample. Zeros
-    /// change no sum, which is what the other kinds take.
-    pub(crate) measures_samples: bool,
-}
-
-fn measures_samples(guidance: &GuidanceConfig) -> bool {
-    match guidance {
-        GuidanceConfig::Rescaled { .. } => true,
-        GuidanceConfig::Interval { inner, .. } => measures_samples(inner),
-        _ => false,
-    }
-}
-
-fn is_by_weaker(guidance: &GuidanceConfig) -> bool {
-    match guidance {
-        GuidanceConfig::Autoguidance { .. } => true,
-        GuidanceConfig::Rescaled { inner, .. } | GuidanceConfig::Interval { inner, .. } => {
-            is_by_weaker(inner)
-        }
-        _ => false,
     }
 }
 

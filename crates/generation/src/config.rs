@@ -42,6 +42,10 @@ pub struct ModelConfig {
     /// What predicts the number of latents from a text's conditions, if something does. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length_predictor: Option<LengthPredictorConfig>,
+    /// Architecture of the weaker denoiser that autoguidance leads away from, if there is one. Default
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker_denoiser: Option<DenoisingNetworkConfig>,
     /// How to sample where a request doesn't say.
     #[serde(default)]
     pub sampling: SamplingDefaults,

@@ -24,7 +24,7 @@ pub enum GenerationError {
     /// A file of the folder can't be read or written.
     #[error("cannot {action} {path}")]
     File {
-        /// `read`, `write` or `create`.
+        /// `read`, `write`, `create` or `remove`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -106,10 +106,19 @@ pub enum GenerationError {
     },
     /// Autoguidance without a denoiser that is weaker than the model's own.
     #[error(
-        "autoguidance needs a weaker denoiser, which the folder does not hold; set `weaker_denoiser`, \
-         or choose another guidance"
+        "autoguidance needs a weaker denoiser, which the model does not have; give it one \
+         (`with_weaker_denoiser`), or choose another guidance"
     )]
     NoWeakerDenoiser,
+    /// Guidance of the caller's made latents that can't be decoded.
+    #[error(
+        "guidance led the latents of text {text} to values that are no finite numbers; lower its weight, \
+         or see that its gradient is finite at every noise level"
+    )]
+    Misguided {
+        /// Index of the text.
+        text: usize,
+    },
     /// The device failed to hand over values.
     #[error("cannot read values back from the device: {0}")]
     Device(String),

@@ -2,6 +2,7 @@
 
 use latent_text_autoencoder::AutoencoderConfig;
 use latent_text_conditioning::{LengthPredictorConfig, SourceReader};
+use latent_text_denoiser::DenoisingNetworkConfig;
 use latent_text_diffusion::ScheduleKind;
 
 use crate::{GenerationError, ModelConfig};
@@ -12,24 +13,41 @@ pub(crate) fn check(
     autoencoder: &AutoencoderConfig,
     reader: Option<&SourceReader>,
 ) -> Result<(), GenerationError> {
-    check_latents(config, autoencoder)?;
-    check_lengths(config, autoencoder)?;
-    check_schedule(config)?;
-    check_labels(config)?;
-    check_source(config, reader)
+    check_denoiser("the denoiser", &config.denoiser, config, autoencoder, reader)?;
+    check_statistics(config, autoencoder.latent_dim())?;
+    check_lengths(config, autoencoder)
+}
+
+/// Checks a denoiser, which errors call `name`, against all the rest.
+pub(crate) fn check_denoiser(
+    name: &str,
+    denoiser: &DenoisingNetworkConfig,
+    config: &ModelConfig,
+    autoencoder: &AutoencoderConfig,
+    reader: Option<&SourceReader>,
+) -> Result<(), GenerationError> {
+    check_latents(name, denoiser, autoencoder)?;
+    check_schedule(name, denoiser, config)?;
+    check_labels(name, denoiser, config)?;
+    check_source(name, denoiser, reader)
 }
 
 fn check_latents(
-    config: &ModelConfig,
+    name: &str,
+    denoiser: &DenoisingNetworkConfig,
     autoencoder: &AutoencoderConfig,
 ) -> Result<(), GenerationError> {
     let (latents, dim) = (autoencoder.max_latents(), autoencoder.latent_dim());
-    let (most, width) = (config.denoiser.max_latents(), config.denoiser.latent_dim());
+    let (most, width) = (denoiser.max_latents(), denoiser.latent_dim());
     if width != dim || most < latents {
         return inconsistent(format!(
-            "the autoencoder makes {latents} x {dim} latents, the denoiser takes up to {most} x {width}"
+            "the autoencoder makes {latents} x {dim} latents, {name} takes up to {most} x {width}"
         ));
     }
+    Ok(())
+}
+
+fn check_statistics(config: &ModelConfig, dim: usize) -> Result<(), GenerationError> {
     let mean = config.statistics.mean.len();
     if mean != dim {
         return inconsistent(format!(
@@ -91,44 +109,49 @@ pub(crate) fn check_predictor(
     }
 }
 
-fn check_schedule(config: &ModelConfig) -> Result<(), GenerationError> {
+fn check_schedule(
+    name: &str,
+    denoiser: &DenoisingNetworkConfig,
+    config: &ModelConfig,
+) -> Result<(), GenerationError> {
     let discrete = matches!(config.schedule.kind, ScheduleKind::Table(_));
-    if config.denoiser.is_told_steps() && !discrete {
-        return inconsistent(
-            "the denoiser is told the steps of a discrete noise schedule, but `schedule` is not a `table`"
-                .to_string(),
-        );
-    }
-    Ok(())
-}
-
-fn check_labels(config: &ModelConfig) -> Result<(), GenerationError> {
-    let labels = config.labels.as_ref().map_or(0, |labels| labels.names().len());
-    let classes = config.denoiser.classes().unwrap_or(0);
-    if labels != classes {
+    if denoiser.is_told_steps() && !discrete {
         return inconsistent(format!(
-            "the denoiser has {classes} classes, there are {labels} labels"
+            "{name} is told the steps of a discrete noise schedule, but `schedule` is not a `table`"
         ));
     }
     Ok(())
 }
 
-fn check_source(
+fn check_labels(
+    name: &str,
+    denoiser: &DenoisingNetworkConfig,
     config: &ModelConfig,
+) -> Result<(), GenerationError> {
+    let labels = config.labels.as_ref().map_or(0, |labels| labels.names().len());
+    let classes = denoiser.classes().unwrap_or(0);
+    if labels != classes {
+        return inconsistent(format!("{name} has {classes} classes, there are {labels} labels"));
+    }
+    Ok(())
+}
+
+fn check_source(
+    name: &str,
+    denoiser: &DenoisingNetworkConfig,
     reader: Option<&SourceReader>,
 ) -> Result<(), GenerationError> {
-    match (config.denoiser.source_dim(), reader.map(SourceReader::dim)) {
+    match (denoiser.source_dim(), reader.map(SourceReader::dim)) {
         (None, None) => Ok(()),
         (Some(expected), Some(found)) if expected == found => Ok(()),
         (Some(expected), Some(found)) => inconsistent(format!(
-            "the denoiser attends to sources of width {expected}, their encoder has width {found}"
+            "{name} attends to sources of width {expected}, their encoder has width {found}"
         )),
-        (Some(_), None) => inconsistent(
-            "the denoiser attends to sources, but nothing says what reads them (`source`)"
-                .to_string(),
-        ),
+        (Some(_), None) => inconsistent(format!(
+            "{name} attends to sources, but nothing says what reads them (`source`)"
+        )),
         (None, Some(_)) => {
-            inconsistent("sources are read, but the denoiser does not attend to any".to_string())
+            inconsistent(format!("sources are read, but {name} does not attend to any"))
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
 use latent_text_autoencoder::LanguageAutoencoder;
 use latent_text_conditioning::{LengthPredictor, LengthPredictorConfig};
+use latent_text_denoiser::{DenoisingNetwork, DenoisingNetworkConfig};
 use latent_text_language_model::LanguageModel;
 use latent_text_nn::{weights, write_atomically};
 
@@ -18,6 +19,8 @@ pub const DENOISER_FILE: &str = "denoiser.safetensors";
 pub const SOURCE_ENCODER_FOLDER: &str = "source_encoder";
 /// The file with the weights of what predicts lengths, where something does.
 pub const LENGTH_PREDICTOR_FILE: &str = "length_predictor.safetensors";
+/// The file with the weights of the denoiser that autoguidance leads away from, where there is one.
+pub const WEAKER_DENOISER_FILE: &str = "weaker_denoiser.safetensors";
 
 impl LatentText {
     /// Reads a model folder onto `device`.
@@ -31,27 +34,30 @@ impl LatentText {
             None => None,
             Some(predictor) => Some((load_predictor(folder, &predictor, device)?, predictor)),
         };
-        let model = Self::load_parts(folder, config, device)?;
-        match predictor {
-            None => Ok(model),
-            Some((predictor, config)) => model.with_length_predictor(config, predictor),
+        let weaker = match config.weaker_denoiser.take() {
+            None => None,
+            Some(weaker) => {
+                Some((load_denoiser(folder, WEAKER_DENOISER_FILE, &weaker, device)?, weaker))
+            }
+        };
+        let mut model = Self::load_parts(folder, config, device)?;
+        if let Some((predictor, config)) = predictor {
+            model = model.with_length_predictor(config, predictor)?;
         }
+        if let Some((weaker, config)) = weaker {
+            model = model.with_weaker_denoiser(config, weaker)?;
+        }
+        Ok(model)
     }
 
-    /// All but what predicts lengths.
+    /// All but what predicts lengths and the weaker denoiser.
     fn load_parts(
         folder: &Path,
         config: ModelConfig,
         device: &Device,
     ) -> Result<Self, GenerationError> {
-        let denoiser_path = folder.join(DENOISER_FILE);
-        if !denoiser_path.exists() {
-            return Err(not_whole(folder, DENOISER_FILE));
-        }
+        let denoiser = load_denoiser(folder, DENOISER_FILE, &config.denoiser, device)?;
         let autoencoder = LanguageAutoencoder::load(folder, device)?;
-        config.denoiser.validate()?;
-        let denoiser = config.denoiser.init(device);
-        let denoiser = weights::load(denoiser, &denoiser_path, &|name| name.to_string())?;
         if config.source.as_ref().is_none_or(|source| source.encoder == SourceEncoder::Autoencoder)
         {
             return Self::new(config, autoencoder, denoiser, device);
@@ -64,8 +70,8 @@ impl LatentText {
         Self::with_source_encoder(config, autoencoder, denoiser, device, source_encoder)
     }
 
-    /// Writes the model to `folder`, its weights as `dtype`; `config.json` comes last. A weaker denoiser
-    /// is no part of the folder.
+    /// Writes the model to `folder`, its weights as `dtype`; `config.json` comes last. Weights that
+    /// another model left there, of a part that this one lacks, are removed.
     ///
     /// # Errors
     /// What writing answers.
@@ -90,12 +96,49 @@ impl LatentText {
                 name.to_string()
             })?;
         }
+        if let Some(weaker) = &self.weaker_denoiser {
+            weights::save(weaker, &folder.join(WEAKER_DENOISER_FILE), dtype, &|name| {
+                name.to_string()
+            })?;
+        }
         let path = folder.join(MODEL_CONFIG_FILE);
         let text = serde_json::to_string_pretty(&self.config)
             .map_err(|source| GenerationError::Config { path: path.clone(), source })?;
         write_atomically(&path, |file| writeln!(file, "{text}"))
-            .map_err(|source| GenerationError::File { action: "write", path, source })
+            .map_err(|source| GenerationError::File { action: "write", path, source })?;
+        for (present, file) in [
+            (self.length_predictor.is_some(), LENGTH_PREDICTOR_FILE),
+            (self.weaker_denoiser.is_some(), WEAKER_DENOISER_FILE),
+        ] {
+            if !present {
+                remove(&folder.join(file))?;
+            }
+        }
+        Ok(())
     }
+}
+
+fn remove(path: &Path) -> Result<(), GenerationError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(GenerationError::File { action: "remove", path: path.to_path_buf(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn load_denoiser(
+    folder: &Path,
+    file: &str,
+    config: &DenoisingNetworkConfig,
+    device: &Device,
+) -> Result<DenoisingNetwork, GenerationError> {
+    let path = folder.join(file);
+    if !path.exists() {
+        return Err(not_whole(folder, file));
+    }
+    config.validate()?;
+    Ok(weights::load(config.init(device), &path, &|name| name.to_string())?)
 }
 
 fn load_predictor(

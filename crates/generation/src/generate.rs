@@ -2,10 +2,13 @@ use std::ops::ControlFlow;
 
 use latent_text_autoencoder::Latents;
 use latent_text_conditioning::{best_of, minimum_bayes_risk};
+use latent_text_diffusion::Guidance;
 
 use crate::batch::Batch;
+use crate::guiding::Wrap;
+use crate::own_guidance::OwnGuidance;
 use crate::sampling::Run;
-use crate::{Choice, Generated, GenerationError, LatentText, Request, StepPreview};
+use crate::{Choice, Generated, GenerationError, GuidedRows, LatentText, Request, StepPreview};
 
 impl LatentText {
     /// Samples latents for the request and decodes them; text `i` of a seed is the same whatever the
@@ -23,7 +26,7 @@ impl LatentText {
         request: &Request,
         on_step: impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerationError> {
-        self.run(request, Rule::from(request.choice), on_step)
+        self.run(request, Rule::from(request.choice), None, on_step)
     }
 
     /// [`generate`](Self::generate) with the minimum-Bayes-risk choice by a similarity of the caller's
@@ -38,13 +41,50 @@ impl LatentText {
         similarity: impl FnMut(&str, &str) -> f64,
         on_step: impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerationError> {
-        self.run(request, Rule::Mbr(Box::new(similarity)), on_step)
+        self.run(request, Rule::Mbr(Box::new(similarity)), None, on_step)
     }
 
-    fn run(
+    /// [`generate`](Self::generate) with guidance of the caller's, such as
+    /// [`ScoreGradient`](latent_text_diffusion::guidance::ScoreGradient), by the gradient of a score.
+    ///
+    /// `wrap` gets the guidance that the request asks for, or else the model's own, and the rows that it
+    /// is to guide; it answers with what guides them: most often something around what it got. It is
+    /// called anew for each batch, and where latents vary in number for the rows of each length, so that
+    /// no guidance sees padding.
+    ///
+    /// Guidance sees latents in the space that the diffusion runs in, where those of
+    /// [`encode`](Self::encode) lie: `z` of a
+    /// [`GuidanceContext`](latent_text_diffusion::guidance::GuidanceContext) is
+    /// `signal * x0 + noise * eps`, `[rows, latents, dim]`, and the gradient of a score is that with
+    /// respect to this noised `z`, not to the clean latents. The prediction to lead away from is made as
+    /// for the request's guidance: by the weaker denoiser if that is autoguidance, else without class and
+    /// source.
+    ///
+    /// The crate's page has an example, under Guidance.
+    ///
+    /// # Errors
+    /// Those of `generate`, and what the guidance's own check and the guidance answer;
+    /// [`GenerationError::NothingToGuide`] and [`GenerationError::NullUntrained`] if it needs predictions
+    /// without a condition where the texts have none, or of a model that was not trained to make them;
+    /// `DiffusionError::GuidanceShape` if it answers with another shape;
+    /// [`GenerationError::Misguided`] if it leads to latents that are no finite numbers.
+    pub fn generate_with_guidance<'a, G: Guidance<3> + 'a>(
+        &self,
+        request: &Request,
+        mut wrap: impl FnMut(Box<dyn Guidance<3>>, &GuidedRows) -> G + 'a,
+        on_step: impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>, GenerationError> {
+        let mut wrap = move |inner: Box<dyn Guidance<3>>, rows: &GuidedRows| {
+            Box::new(OwnGuidance(wrap(inner, rows))) as Box<dyn Guidance<3> + 'a>
+        };
+        self.run(request, Rule::from(request.choice), Some(&mut wrap), on_step)
+    }
+
+    fn run<'a>(
         &self,
         request: &Request,
         mut rule: Rule<'_>,
+        mut wrap: Option<&mut Wrap<'a>>,
         mut on_step: impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerationError> {
         request.check()?;
@@ -67,7 +107,12 @@ impl LatentText {
             let batch = Batch { first, texts: at_once.min(request.count - first), candidates };
             let conditions = self.conditions_of(batch, &run.conditions)?;
             let lengths = self.lengths_of(batch, &run.lengths, &conditions)?;
-            let x0 = self.sample(&run, batch, &conditions, &lengths, &mut on_step)?;
+            let guidance =
+                run.guidance.of_batch(batch, &lengths, self.device(), wrap.as_deref_mut())?;
+            let x0 = self.sample(&run, batch, &conditions, &lengths, &*guidance, &mut on_step)?;
+            if wrap.is_some() {
+                check_finite(batch, &x0)?;
+            }
             let seeds: Vec<u64> =
                 batch.streams().map(|stream| decoding_seed(request.seed, stream)).collect();
             let latents = self.denormalise(x0.clone());
@@ -141,6 +186,15 @@ impl From<Choice> for Rule<'_> {
             }
             Choice::Likelihood => Self::Likelihood,
         }
+    }
+}
+
+fn check_finite(batch: Batch, x0: &Latents) -> Result<(), GenerationError> {
+    let values = x0.real_values()?;
+    let finite = |row: &Vec<f32>| row.iter().all(|value| value.is_finite());
+    match batch.text_of_rows().zip(&values).find(|(_, row)| !finite(row)) {
+        None => Ok(()),
+        Some((text, _)) => Err(GenerationError::Misguided { text }),
     }
 }
 

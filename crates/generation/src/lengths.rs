@@ -40,7 +40,9 @@ impl LatentText {
         };
         let seed = request.seed ^ LENGTH_SEED;
         match &request.lengths {
-            None if self.length_predictor.is_none() => Ok(RowLengths::Drawn { distribution, seed }),
+            None if !self.can_predict_lengths(request) => {
+                Ok(RowLengths::Drawn { distribution, seed })
+            }
             Some(Lengths::Drawn) => Ok(RowLengths::Drawn { distribution, seed }),
             None | Some(Lengths::Predicted) => self.predicted_lengths(request, seed),
             Some(Lengths::Given(lengths)) => {
@@ -48,6 +50,12 @@ impl LatentText {
                 Ok(RowLengths::Given(lengths))
             }
         }
+    }
+
+    /// Whether there is a predictor, and the request has what it looks at.
+    fn can_predict_lengths(&self, request: &Request) -> bool {
+        let from = self.config.length_predictor.as_ref();
+        from.is_some_and(|from| from.source_dim.is_none() || !request.sources.is_empty())
     }
 
     fn predicted_lengths<'a>(

@@ -14,9 +14,7 @@ pub struct LatentText {
     pub autoencoder: LanguageAutoencoder,
     /// The network that predicts clean latents.
     pub denoiser: DenoisingNetwork,
-    /// A smaller or less trained denoiser of the same latents and conditions, for autoguidance; none at
-    /// first.
-    pub weaker_denoiser: Option<DenoisingNetwork>,
+    pub(crate) weaker_denoiser: Option<DenoisingNetwork>,
     pub(crate) source_reader: Option<SourceReader>,
     pub(crate) length_predictor: Option<LengthPredictor>,
     device: Device,
@@ -89,6 +87,13 @@ impl LatentText {
             return Err(GenerationError::Inconsistent(
                 "lengths are to be predicted, but what predicts them is missing; give both to \
                  `with_length_predictor`"
+                    .to_string(),
+            ));
+        }
+        if config.weaker_denoiser.is_some() {
+            return Err(GenerationError::Inconsistent(
+                "there is to be a weaker denoiser, which is missing; give it with its settings to \
+                 `with_weaker_denoiser`"
                     .to_string(),
             ));
         }

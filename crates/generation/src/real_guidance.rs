@@ -3,27 +3,31 @@ use latent_text_diffusion::{
     DiffusionError, Guidance, GuidanceContext, GuidancePair, GuidanceState, NoiseLevel,
 };
 
-/// Guidance that measures whole samples, shown nothing but the real latents of each: rows of the same
-/// length are guided together, without padding.
+/// Guidance that is shown nothing but the real latents of each sample: rows of the same length are
+/// guided together, without padding.
 #[derive(Debug)]
 pub(crate) struct RealGuidance<'a> {
-    inner: &'a dyn Guidance<3>,
-    groups: Vec<Group>,
+    groups: Vec<Group<'a>>,
     /// Where each row stands when the groups stand one behind the other, `[rows]`.
     places: Tensor<1, Int>,
 }
 
 /// Rows of the same length.
 #[derive(Debug)]
-struct Group {
+struct Group<'a> {
+    guidance: Box<dyn Guidance<3> + 'a>,
     length: usize,
     /// `[rows of the group]`
     rows: Tensor<1, Int>,
 }
 
 impl<'a> RealGuidance<'a> {
-    /// `inner` for rows of these lengths, on `device`.
-    pub(crate) fn new(inner: &'a dyn Guidance<3>, lengths: &[usize], device: &Device) -> Self {
+    /// For rows of these lengths, on `device`. `guidance` makes what guides some rows of a length.
+    pub(crate) fn new<E>(
+        lengths: &[usize],
+        device: &Device,
+        mut guidance: impl FnMut(&[usize], usize) -> Result<Box<dyn Guidance<3> + 'a>, E>,
+    ) -> Result<Self, E> {
         let indices = |indices: &[usize]| {
             let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
             let count = indices.len();
@@ -37,9 +41,12 @@ impl<'a> RealGuidance<'a> {
         }
         let groups = order
             .chunk_by(|&one, &other| lengths[one] == lengths[other])
-            .map(|rows| Group { length: lengths[rows[0]], rows: indices(rows) })
-            .collect();
-        Self { inner, groups, places: indices(&places) }
+            .map(|rows| {
+                let length = lengths[rows[0]];
+                Ok(Group { guidance: guidance(rows, length)?, length, rows: indices(rows) })
+            })
+            .collect::<Result<_, E>>()?;
+        Ok(Self { groups, places: indices(&places) })
     }
 
     /// What the groups gave, in the order of the rows and with zeros behind the real latents.
@@ -58,7 +65,7 @@ impl<'a> RealGuidance<'a> {
     }
 }
 
-impl Group {
+impl Group<'_> {
     fn of(&self, x: &Tensor<3>) -> Tensor<3> {
         x.clone().select(0, self.rows.clone()).narrow(1, 0, self.length)
     }
@@ -66,11 +73,11 @@ impl Group {
 
 impl Guidance<3> for RealGuidance<'_> {
     fn check(&self) -> Result<(), DiffusionError> {
-        self.inner.check()
+        self.groups.iter().try_for_each(|group| group.guidance.check())
     }
 
     fn needs_unconditional(&self, level: NoiseLevel, step: usize) -> bool {
-        self.inner.needs_unconditional(level, step)
+        self.groups.iter().any(|group| group.guidance.needs_unconditional(level, step))
     }
 
     fn combine(
@@ -81,7 +88,7 @@ impl Guidance<3> for RealGuidance<'_> {
     ) -> Result<(Tensor<3>, GuidanceState<3>), DiffusionError> {
         let [_, latents, _] = predictions.conditional.dims();
         let mut guided = Vec::with_capacity(self.groups.len());
-        let mut running = Vec::new();
+        let mut states = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             let pair = GuidancePair {
                 conditional: group.of(&predictions.conditional),
@@ -89,11 +96,15 @@ impl Guidance<3> for RealGuidance<'_> {
             };
             let at = GuidanceContext { z: group.of(&at.z), ..at.clone() };
             let state = GuidanceState { running: state.running.as_ref().map(|x| group.of(x)) };
-            let (output, state) = self.inner.combine(pair, &at, state)?;
+            let (output, state) = group.guidance.combine(pair, &at, state)?;
             guided.push(output);
-            running.extend(state.running);
+            states.push(state.running);
         }
-        let running = (!running.is_empty()).then(|| self.together(running, latents));
+        let running = states.iter().any(Option::is_some).then(|| {
+            let nothing = |guided: &Tensor<3>| guided.zeros_like();
+            let part = |(state, guided)| Option::unwrap_or_else(state, || nothing(guided));
+            self.together(states.into_iter().zip(&guided).map(part).collect(), latents)
+        });
         Ok((self.together(guided, latents), GuidanceState { running }))
     }
 }
@@ -139,7 +150,11 @@ mod tests {
         let inner =
             AdaptiveProjected { scale: 3.0, eta: 0.3, norm_threshold: Some(4.0), momentum: 0.5 };
         let inner = Rescaled { inner, phi: 0.7 };
-        let found = guided(&RealGuidance::new(&inner, &lengths, &device), &tensors);
+        let real = RealGuidance::new(&lengths, &device, |rows, length| {
+            assert!(rows.iter().all(|&row| lengths[row] == length));
+            Ok::<_, ()>(Box::new(inner))
+        });
+        let found = guided(&real.unwrap(), &tensors);
         for (row, length) in lengths.into_iter().enumerate() {
             let alone =
                 tensors.each_ref().map(|x| x.clone().narrow(0, row, 1).narrow(1, 0, length));

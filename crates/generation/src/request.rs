@@ -32,7 +32,8 @@ pub struct Request {
     /// setting where there is a condition, nothing where there is none.
     pub guidance: Option<GuidanceConfig>,
     /// How many latents texts get, for a model of latents in varying number; default: predicted if the
-    /// model has a predictor of lengths, else drawn from those of the training set.
+    /// model has a predictor of lengths and the request what it looks at, else drawn from those of the
+    /// training set.
     pub lengths: Option<Lengths>,
     /// How many candidates are sampled for a text, from 1 to 1,024; default 1. Candidate `k` of text `i`
     /// of a seed does not depend on their number; the first is what a single one would be.

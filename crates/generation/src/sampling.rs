@@ -9,10 +9,10 @@ use latent_text_diffusion::{
 };
 
 use crate::batch::Batch;
-use crate::conditions::{BatchConditions, CheckedGuidance, TextConditions};
+use crate::conditions::{BatchConditions, TextConditions};
+use crate::guiding::CheckedGuidance;
 use crate::lengths::RowLengths;
 use crate::masking::{RowNoise, masked};
-use crate::real_guidance::RealGuidance;
 use crate::{GenerationError, LatentText, Request, StepPreview};
 
 /// What is the same for all batches of a request.
@@ -50,13 +50,14 @@ impl LatentText {
     }
 
     /// The latents of a batch in the space that the diffusion runs in, `[rows, latents, dim]`, of which
-    /// each row has as many as `lengths` says.
+    /// each row has as many as `lengths` says, led by `guidance`.
     pub(crate) fn sample(
         &self,
         run: &Run<'_>,
         batch: Batch,
         conditions: &BatchConditions,
         lengths: &[usize],
+        guidance: &dyn Guidance<3>,
         on_step: &mut impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Latents, GenerationError> {
         let (mask, longest) = self.mask_of(lengths)?;
@@ -65,14 +66,8 @@ impl LatentText {
             max_latents: self.autoencoder.max_latents(),
             mask: mask.clone(),
         };
+        self.check_second_prediction(run, guidance)?;
         let [conditional, unconditional] = self.networks(run, conditions, &mask)?;
-        let real;
-        let guidance: &dyn Guidance<3> = if mask.is_some() && run.guidance.measures_samples {
-            real = RealGuidance::new(&*run.guidance.guidance, lengths, self.device());
-            &real
-        } else {
-            &*run.guidance.guidance
-        };
         let x0 = sample_guided(
             &run.plan,
             [batch.rows(), longest, self.autoencoder.latent_dim()],
@@ -98,6 +93,32 @@ impl LatentText {
         Ok(Latents { values: x0, mask })
     }
 
+    /// Checks that there is a prediction which `guidance` can lead away from, if it ever needs one.
+    fn check_second_prediction(
+        &self,
+        run: &Run<'_>,
+        guidance: &dyn Guidance<3>,
+    ) -> Result<(), GenerationError> {
+        let mut step = 0;
+        let needed = run.plan.stages().iter().any(|stage| {
+            let needed = guidance.needs_unconditional(stage.at.level, step);
+            step += usize::from(stage.ends_step);
+            needed
+        });
+        if run.guidance.by_weaker() || !needed {
+            return Ok(());
+        }
+        if !run.conditions.any() {
+            return Err(self.nothing_to_guide());
+        }
+        if !self.config.null_trained {
+            return Err(GenerationError::NullUntrained {
+                needed_by: "guidance needs that; take one that needs no second prediction",
+            });
+        }
+        Ok(())
+    }
+
     /// What makes the conditional prediction, and what makes the one that guidance leads away from: a
     /// weaker denoiser under the same conditions, or the denoiser without any.
     fn networks(
@@ -117,7 +138,7 @@ impl LatentText {
             },
             entries,
         };
-        let weaker = self.weaker_denoiser.as_ref().filter(|_| run.guidance.by_weaker);
+        let weaker = self.weaker_denoiser.as_ref().filter(|_| run.guidance.by_weaker());
         let second = match weaker {
             Some(weaker) => conditioned(weaker),
             None => Network { denoiser: &self.denoiser, conditions: alone(), entries },

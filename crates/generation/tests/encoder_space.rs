@@ -138,21 +138,24 @@ fn the_networks_class_is_the_requests() {
 }
 
 #[test]
-fn autoguidance_wants_a_weaker_denoiser_of_the_same_kind() {
-    let mut model = conditional();
+fn autoguidance_leads_away_from_a_weaker_denoiser() {
+    let model = conditional();
+    let settings = model.config.denoiser.clone();
     let guided =
         Request { guidance: Some(GuidanceConfig::Autoguidance { scale: 2.0 }), ..request(4) };
     let plain = values(&generate(&model, &request(4))[0]);
     // Led away from itself, a denoiser stays where it is.
-    model.weaker_denoiser = Some(model.denoiser.clone());
+    let itself = model.denoiser.clone();
+    let model = model.with_weaker_denoiser(settings.clone(), itself).unwrap();
     assert_close(&values(&generate(&model, &guided)[0]), &plain);
-    model.weaker_denoiser = Some(model.config.denoiser.init(model.device()));
+    let weaker = settings.init(model.device());
+    let model = model.with_weaker_denoiser(settings, weaker).unwrap();
     assert_ne!(values(&generate(&model, &guided)[0]), plain);
+    assert_eq!(values(&generate(&model, &request(4))[0]), plain);
 
-    model.weaker_denoiser = Some(common::bart_diffusion().denoiser);
-    let refused = model.generate(&guided, |_| ControlFlow::Continue(()));
-    assert!(matches!(refused, Err(GenerationError::Inconsistent(_))), "{refused:?}");
-    generate(&model, &request(4));
+    let other = common::bart_diffusion();
+    let refused = model.with_weaker_denoiser(other.config.denoiser, other.denoiser).err();
+    assert!(matches!(refused, Some(GenerationError::Inconsistent(_))), "{refused:?}");
 }
 
 #[test]
@@ -185,7 +188,8 @@ fn a_folder_says_which_version_it_holds() {
     // The second version's folders are what they were.
     let json = serde_json::to_value(common::config(None)).unwrap();
     assert!(json["denoiser"].get("kind").is_none());
-    assert!(["lengths", "length_predictor"].iter().all(|key| json.get(key).is_none()), "{json}");
+    let newer = ["lengths", "length_predictor", "weaker_denoiser"];
+    assert!(newer.iter().all(|key| json.get(key).is_none()), "{json}");
     assert!(json["sampling"].get("spacing").is_none(), "{json}");
     let config: ModelConfig = serde_json::from_value(json).unwrap();
     assert!(matches!(config.denoiser, DenoisingNetworkConfig::Latent(_)));

@@ -172,13 +172,12 @@ fn every_kind_guides() {
 
 #[test]
 fn autoguidance_leads_away_from_a_weaker_denoiser_under_the_same_conditions() {
-    let mut model = for_sources();
     let nested = GuidanceConfig::Interval {
         levels: NoiseInterval::Sigma { above: None, up_to: None },
         inner: Box::new(GuidanceConfig::Autoguidance { scale: 2.5 }),
     };
     for guidance in [GuidanceConfig::Autoguidance { scale: 2.5 }, nested] {
-        model.weaker_denoiser = None;
+        let model = for_sources();
         let refused = try_latents(&model, &guided(guidance.clone()));
         assert!(matches!(refused, Err(GenerationError::NoWeakerDenoiser)), "{refused:?}");
 
@@ -186,7 +185,7 @@ fn autoguidance_leads_away_from_a_weaker_denoiser_under_the_same_conditions() {
         common::latent_denoiser(&mut smaller).dim = 8;
         let weaker = common::denoiser(&smaller, model.device());
         let expected = by_hand(&model, 2.5, false, (&weaker, &conditions(&model)));
-        model.weaker_denoiser = Some(weaker);
+        let mut model = model.with_weaker_denoiser(smaller.denoiser, weaker).unwrap();
         // It needs no training without conditions.
         model.config.null_trained = false;
         assert_close(&latents(&model, &guided(guidance)), &expected);

@@ -140,9 +140,11 @@ fn lengths_that_nothing_predicts_are_refused() {
     let message = refused(&conditional(), &request);
     assert!(message.contains("has no predictor") && message.contains("drawn"), "{message}");
     let alone = Request { without_source: true, ..Request::default() };
-    let message = refused(&for_sources(), &alone);
+    let predicted = Request { lengths: Some(Lengths::Predicted), ..alone.clone() };
+    let message = refused(&for_sources(), &predicted);
     assert!(message.contains("from sources"), "{message}");
-    generate(&for_sources(), &Request { lengths: Some(Lengths::Drawn), ..alone });
+    let drawn = Request { lengths: Some(Lengths::Drawn), ..alone.clone() };
+    assert_eq!(lengths(&for_sources(), &alone), lengths(&for_sources(), &drawn));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use latent_text_generation::{
     SourceConfig, SourceEncoder,
 };
 
-const SOURCES: [&str; 3] = ["ba du", "kika momu late si", ""];
+const SOURCES: [&str; 3] = ["ba du", "kika momu late si", "du"];
 
 fn request(sources: &[&str]) -> Request {
     Request {
@@ -121,6 +121,17 @@ fn a_model_without_sources_refuses_them() {
     // There is nothing to be without.
     let alone = Request { without_source: true, count: 1, ..request(&[]) };
     generate(&common::conditional(), &alone);
+}
+
+#[test]
+fn an_empty_source_is_refused() {
+    let model = common::for_sources(SourceEncoder::Autoencoder);
+    for empty in ["", " \t"] {
+        let refused = try_generate(&model, &request(&["ba", empty]));
+        assert!(matches!(refused, Err(GenerationError::Request(_))), "{refused:?}");
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("source 1") && message.contains("`without_source`"), "{message}");
+    }
 }
 
 #[test]

@@ -15,6 +15,6 @@ pub use latent_text_autoencoder::Latents;
 pub use latent_text_conditioning::Similarity;
 pub use latent_text_diffusion::GuidanceConfig;
 pub use latent_text_generation::{
-    Choice, Generated, GenerationError, LatentText, Lengths, ModelConfig, Request, SamplingDefaults,
-    SourceConfig, SourceEncoder, StepPreview,
+    Choice, Generated, GenerationError, GuidedRows, LatentText, Lengths, ModelConfig, Request,
+    SamplingDefaults, SourceConfig, SourceEncoder, StepPreview,
 };

@@ -202,6 +202,7 @@ impl Parts<'_> {
             )?,
             lengths: None,
             length_predictor: None,
+            weaker_denoiser: None,
             sampling: SamplingDefaults::default(),
             decoding,
             denoiser,

@@ -166,6 +166,7 @@ pub fn config(labels: Option<ClassLabels>) -> ModelConfig {
         statistics: LatentStatistics { mean: vec![3.0; LATENT_DIM], scale: 2.0, count: 100 },
         lengths: None,
         length_predictor: None,
+        weaker_denoiser: None,
         source: None,
         null_trained: true,
         sampling: SamplingDefaults {
