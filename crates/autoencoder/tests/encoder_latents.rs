@@ -7,9 +7,8 @@ use latent_text_autoencoder::{
     AutoencoderConfig, AutoencoderError, EncoderLatentsConfig, LanguageAutoencoder, LatentSpace,
     LatentStatisticsAccumulator, Latents, PerceiverConfig,
 };
-use latent_text_language_model::{
-    BartConfig, GenerationConfig, LanguageModel, TextTokenizer, TokenBatch,
-};
+use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, TokenBatch};
+use latent_text_testing::{distance, tiny_bart};
 use serde_json::json;
 
 const TEXTS: [&str; 3] = ["No.", "It rained all day.", "A cat sat."];
@@ -20,21 +19,9 @@ fn config() -> EncoderLatentsConfig {
 }
 
 fn language_model(device: &Device) -> LanguageModel {
-    let tokenizer = TextTokenizer::train_byte_level_bpe(TEXTS, 290).unwrap();
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: 32,
-        d_model: 32,
-        encoder_layers: 1,
-        encoder_ffn_dim: 64,
-        encoder_attention_heads: 2,
-        decoder_layers: 1,
-        decoder_ffn_dim: 64,
-        decoder_attention_heads: 2,
-        init_std: 0.3,
-        ..Default::default()
-    };
-    LanguageModel::new(config, tokenizer, device).unwrap()
+    // Larger than usual, so that logits of a fresh model are far enough apart to be told.
+    let config = BartConfig { init_std: 0.3, ..tiny_bart(32, 32) };
+    latent_text_testing::language_model(TEXTS, 290, config, device)
 }
 
 fn autoencoder(device: &Device) -> LanguageAutoencoder {
@@ -44,10 +31,6 @@ fn autoencoder(device: &Device) -> LanguageAutoencoder {
 
 fn generation() -> GenerationConfig {
     GenerationConfig { max_length: 12, ..Default::default() }
-}
-
-fn error(a: Tensor<3>, b: Tensor<3>) -> f32 {
-    (a - b).abs().max().into_scalar()
 }
 
 #[test]
@@ -65,7 +48,7 @@ fn latents_are_the_states_of_the_encoder() {
         let (ids, _) = alone.tensors(alone.longest(), &device);
         let states = language_model.model.encode(ids, None);
         let found = together.values.clone().narrow(0, row, 1).narrow(1, 0, lengths[row]);
-        let error = error(found, states);
+        let error = distance(found, states);
         assert!(error < 2e-5, "{row}: {error}");
     }
     assert!(autoencoder.has_varying_lengths() && !autoencoder.is_l2_normalised());
@@ -139,7 +122,7 @@ fn long_texts_are_cut() {
     let latents = autoencoder.encode_texts(&[&long]).unwrap();
     assert_eq!(latents.values.dims(), [1, MAX_TOKENS, 32]);
     let longer = autoencoder.encode_texts(&[&format!("{long}and more")]).unwrap();
-    assert_eq!(error(latents.values, longer.values), 0.0);
+    assert_eq!(distance(latents.values, longer.values), 0.0);
 }
 
 #[test]
@@ -160,7 +143,7 @@ fn a_saved_autoencoder_comes_back_the_same() {
     let latents = autoencoder.encode_texts(&TEXTS).unwrap();
     let found = loaded.encode_texts(&TEXTS).unwrap();
     assert_eq!(found.lengths().unwrap(), latents.lengths().unwrap());
-    assert_eq!(error(found.values, latents.values), 0.0);
+    assert_eq!(distance(found.values, latents.values), 0.0);
 }
 
 #[test]
@@ -171,7 +154,7 @@ fn a_copy_in_half_precision_encodes_and_decodes() {
     let half = autoencoder.cast(FloatDType::F16);
     let latents = half.encode_texts(&TEXTS).unwrap();
     assert_eq!(latents.values.dtype(), burn::tensor::DType::F16);
-    assert!(error(latents.values.cast(FloatDType::F32), whole.values.clone()) < 0.05);
+    assert!(distance(latents.values.cast(FloatDType::F32), whole.values.clone()) < 0.05);
     // Latents of a diffusion are f32.
     let (states, _) = half.decoder_states(whole.clone());
     assert_eq!(states.dtype(), burn::tensor::DType::F16);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType};
 use latent_text_autoencoder::{
     AutoencoderError, LanguageAutoencoder, LatentSpace, PerceiverConfig,
 };
-use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel, TextTokenizer};
+use latent_text_language_model::{BartConfig, GenerationConfig, LanguageModel};
+use latent_text_testing::{distance, tiny_bart};
 
 const TEXTS: [&str; 3] = [
     "A cat sat on the mat.",
@@ -28,22 +29,9 @@ fn config() -> PerceiverConfig {
 }
 
 fn language_model(device: &Device) -> LanguageModel {
-    let tokenizer = TextTokenizer::train_byte_level_bpe(TEXTS, 280).unwrap();
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: 32,
-        d_model: 32,
-        encoder_layers: 1,
-        encoder_ffn_dim: 64,
-        encoder_attention_heads: 2,
-        decoder_layers: 1,
-        decoder_ffn_dim: 64,
-        decoder_attention_heads: 2,
-        // Larger than usual, so that logits of a fresh model are far enough apart to be told.
-        init_std: 0.3,
-        ..Default::default()
-    };
-    LanguageModel::new(config, tokenizer, device).unwrap()
+    // Larger than usual, so that logits of a fresh model are far enough apart to be told.
+    let config = BartConfig { init_std: 0.3, ..tiny_bart(32, 32) };
+    latent_text_testing::language_model(TEXTS, 280, config, device)
 }
 
 fn autoencoder(device: &Device) -> LanguageAutoencoder {
@@ -55,10 +43,6 @@ fn generation() -> GenerationConfig {
     GenerationConfig { max_length: 12, ..Default::default() }
 }
 
-fn error(a: Tensor<3>, b: Tensor<3>) -> f32 {
-    (a - b).abs().max().into_scalar()
-}
-
 #[test]
 fn a_texts_latents_do_not_depend_on_its_batch() {
     let autoencoder = autoencoder(&Device::default());
@@ -66,11 +50,11 @@ fn a_texts_latents_do_not_depend_on_its_batch() {
     assert_eq!(together.dims(), [3, 4, 8]);
     for (row, text) in TEXTS.into_iter().enumerate() {
         let alone = autoencoder.encode_texts(&[text]).unwrap().values;
-        let error = error(alone, together.clone().slice(row..row + 1));
+        let error = distance(alone, together.clone().slice(row..row + 1));
         assert!(error < 2e-5, "{text}: {error}");
     }
     let cats = together.clone().slice(0..1);
-    assert!(error(cats, together.slice(1..2)) > 0.01);
+    assert!(distance(cats, together.slice(1..2)) > 0.01);
 }
 
 #[test]
@@ -79,7 +63,7 @@ fn texts_are_cut_at_max_tokens() {
     let long = "on the mat ".repeat(40);
     let longer = format!("{long}and away");
     let latents = |text: &str| autoencoder.encode_texts(&[text]).unwrap().values;
-    assert_eq!(error(latents(&long), latents(&longer)), 0.0);
+    assert_eq!(distance(latents(&long), latents(&longer)), 0.0);
     assert!(matches!(autoencoder.encode_texts(&[]), Err(AutoencoderError::NoTexts)));
 }
 
@@ -117,7 +101,7 @@ fn a_saved_autoencoder_comes_back_the_same() {
     let loaded = LanguageAutoencoder::load(&folder, &device).unwrap();
     assert_eq!(loaded.config(), autoencoder.config());
     let latents = autoencoder.encode_texts(&TEXTS).unwrap().values;
-    assert_eq!(error(loaded.encode_texts(&TEXTS).unwrap().values, latents.clone()), 0.0);
+    assert_eq!(distance(loaded.encode_texts(&TEXTS).unwrap().values, latents.clone()), 0.0);
     assert_eq!(
         loaded.decode_latents(latents.clone(), &generation(), &[0; 3]).unwrap(),
         autoencoder.decode_latents(latents, &generation(), &[0; 3]).unwrap(),

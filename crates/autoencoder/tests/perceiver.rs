@@ -4,12 +4,13 @@ mod common;
 
 use burn::module::Module;
 use burn::tensor::{Bool, DType, Device, FloatDType, Tensor};
-use common::{error, golden_config, golden_perceiver};
+use common::{golden_config, golden_perceiver};
 use latent_text_autoencoder::{
     AutoencoderError, LatentNorm, PerceiverConfig, l2_normalize_latents, reference_name,
 };
 use latent_text_nn::cast_module;
 use latent_text_nn::weights::{TensorFile, named_shapes};
+use latent_text_testing::distance;
 
 /// Ten times the error of a faithful implementation in f32.
 const TOLERANCE: f32 = 2e-5;
@@ -25,7 +26,7 @@ fn latents_are_the_published_codes() {
     let (perceiver, file) = golden_perceiver(&golden_config(), &device);
     let (hidden, mask) = text(&file, &device);
     let latents = perceiver.compress(hidden, Some(mask));
-    let error = error(latents, file.tensor("io.latent", &device).unwrap());
+    let error = distance(latents, file.tensor("io.latent", &device).unwrap());
     println!("largest error {error:e}");
     assert!(error < TOLERANCE, "{error}");
 }
@@ -35,7 +36,7 @@ fn reconstructed_states_are_the_published_codes() {
     let device = Device::default();
     let (perceiver, file) = golden_perceiver(&golden_config(), &device);
     let states = perceiver.reconstruct(file.tensor("io.latent", &device).unwrap());
-    let error = error(states, file.tensor("io.decoder_input", &device).unwrap());
+    let error = distance(states, file.tensor("io.decoder_input", &device).unwrap());
     println!("largest error {error:e}");
     assert!(error < TOLERANCE, "{error}");
 }
@@ -51,7 +52,7 @@ fn padding_does_not_change_the_latents() {
     let unpadded = perceiver.compress(hidden.clone().slice([0..1, 0..REAL]), None);
     let garbage = Tensor::full([1, 10 - REAL, 128], 1e3, &device);
     let padded = hidden.slice_assign([0..1, REAL..10, 0..128], garbage);
-    let error = error(perceiver.compress(padded, Some(mask)), unpadded);
+    let error = distance(perceiver.compress(padded, Some(mask)), unpadded);
     assert!(error < TOLERANCE, "{error}");
 }
 
@@ -62,11 +63,11 @@ fn normalised_latents_are_the_others_scaled_to_the_norm_sqrt_dim() {
     let (perceiver, file) = golden_perceiver(&config, &device);
     let (hidden, mask) = text(&file, &device);
     let latents = perceiver.compress(hidden, Some(mask));
-    assert!(error(latents.clone(), file.tensor("io.latent", &device).unwrap()) > 0.01);
+    assert!(distance(latents.clone(), file.tensor("io.latent", &device).unwrap()) > 0.01);
     let normalised = l2_normalize_latents(latents.clone());
-    assert!(error(normalised.clone(), file.tensor("io.latent", &device).unwrap()) < TOLERANCE);
+    assert!(distance(normalised.clone(), file.tensor("io.latent", &device).unwrap()) < TOLERANCE);
     let squared_norms = normalised.square().sum_dim(2);
-    assert!(error(squared_norms.clone(), squared_norms.full_like(64.0)) < 1e-3);
+    assert!(distance(squared_norms.clone(), squared_norms.full_like(64.0)) < 1e-3);
 }
 
 #[test]

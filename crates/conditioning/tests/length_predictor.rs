@@ -1,8 +1,9 @@
 //! The predictor of lengths: gradients, what it learns, padding, bad input.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Bool, Device, Gradients, Int, Tensor};
 use latent_text_conditioning::{ConditioningError, LengthPredictor, LengthPredictorConfig};
+use latent_text_testing::{Along, FiniteDifferences, filled, noise, values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -15,70 +16,6 @@ fn config(source: bool, classes: bool) -> LengthPredictorConfig {
         classes: classes.then_some(2),
         hidden: 8,
         max_length: MAX,
-    }
-}
-
-/// Values in [-1, 1) that look random and depend on `seed` only.
-fn noise<const D: usize>(seed: usize, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|index| {
-            let hash = ((seed * 1_000_003 + index + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            ((hash >> 40) as f32 / (1 << 23) as f32) - 1.0
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as::<f32>().expect("a float tensor")
-}
-
-/// Gives every parameter values that no two runs differ in, none of them special.
-struct Fill(usize);
-
-impl ModuleMapper for Fill {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        self.0 += 1;
-        param.map(|tensor| {
-            let tracked = tensor.is_require_grad();
-            noise(self.0, tensor.dims(), &tensor.device()).set_require_grad(tracked)
-        })
-    }
-}
-
-/// Adds `amount` to one value of one parameter.
-struct Shift {
-    parameter: usize,
-    place: usize,
-    amount: f32,
-    index: usize,
-}
-
-impl ModuleMapper for Shift {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let index = self.index;
-        self.index += 1;
-        if index != self.parameter {
-            return param;
-        }
-        param.map(|tensor| {
-            let (shape, device) = (tensor.dims(), tensor.device());
-            let mut values = values(tensor);
-            values[self.place] += self.amount;
-            Tensor::from_data(TensorData::new(values, shape), &device)
-        })
-    }
-}
-
-struct Collect<'a> {
-    gradients: &'a Gradients,
-    found: Vec<Vec<f32>>,
-}
-
-impl ModuleVisitor for Collect<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad(self.gradients).expect("every parameter has a gradient");
-        self.found.push(values(gradient));
     }
 }
 
@@ -120,31 +57,17 @@ fn loss(model: &LengthPredictor, config: &LengthPredictorConfig, device: &Device
 
 #[test]
 fn gradients_match_finite_differences() {
+    let differences = FiniteDifferences {
+        along: Along::EveryValue,
+        absolute: 1e-4,
+        relative: 5e-3,
+        telling: 0.5,
+    };
     for (source, class) in [(true, true), (true, false), (false, true)] {
         let config = config(source, class);
-        let device = Device::default().autodiff();
-        let model = config.init(&device).map(&mut Fill(0));
-        let gradients = loss(&model, &config, &device).backward();
-        let mut visitor = Collect { gradients: &gradients, found: Vec::new() };
-        model.visit(&mut visitor);
-        let plain = model.valid();
-        let device = device.without_autodiff();
-        let at = |parameter, place, amount| {
-            let shifted = plain.clone().map(&mut Shift { parameter, place, amount, index: 0 });
-            values(loss(&shifted, &config, &device))[0]
-        };
-        let step = 0.02;
-        for (parameter, gradients) in visitor.found.iter().enumerate() {
-            for (place, &gradient) in gradients.iter().enumerate() {
-                let difference =
-                    (at(parameter, place, step) - at(parameter, place, -step)) / (2.0 * step);
-                let error = (gradient - difference).abs();
-                assert!(
-                    error < 1e-4 + 5e-3 * gradient.abs(),
-                    "{parameter}, {place}: {gradient} against {difference}"
-                );
-            }
-        }
+        let model = filled(config.init(&Device::default().autodiff()), 0);
+        let without = differences.check(&model, |model, device| loss(model, &config, device));
+        assert_eq!(without, 0);
     }
 }
 
@@ -169,7 +92,7 @@ fn the_loss_is_the_cross_entropy() {
 fn padding_of_sources_has_no_influence() {
     let device = Device::default();
     let config = config(true, true);
-    let model = config.init(&device).map(&mut Fill(0));
+    let model = filled(config.init(&device), 0);
     let (states, mask) = sources(&device);
     let run = |states: &Tensor<3>, mask: &Tensor<2, Bool>| {
         values(model.forward(Some((states, mask)), Some(classes(&device))))

@@ -1,36 +1,20 @@
 //! Reading source texts with the encoder of a tiny BART.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use latent_text_conditioning::{ConditioningError, SourceReader};
-use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
+use latent_text_language_model::{BartConfig, LanguageModel};
+use latent_text_testing::{distance, tiny_bart};
 
 const POSITIONS: usize = 32;
 
 fn language_model() -> LanguageModel {
     let texts = ["The Vaults is a cheap pub near the river.", "The Mill is a cheap cafe."];
-    let tokenizer = TextTokenizer::train_byte_level_bpe(texts, 280).unwrap();
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: POSITIONS,
-        d_model: 16,
-        encoder_layers: 1,
-        encoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_layers: 1,
-        decoder_attention_heads: 2,
-        decoder_ffn_dim: 32,
-        init_std: 1.0,
-        ..BartConfig::default()
-    };
-    LanguageModel::new(config, tokenizer, &Device::default()).unwrap()
+    let config = BartConfig { init_std: 1.0, ..tiny_bart(16, POSITIONS) };
+    latent_text_testing::language_model(texts, 280, config, &Device::default())
 }
 
 fn reader(max_tokens: usize) -> SourceReader {
     SourceReader::new(language_model(), max_tokens).unwrap()
-}
-
-fn difference(one: Tensor<3>, other: Tensor<3>) -> f32 {
-    (one - other).abs().max().into_scalar()
 }
 
 #[test]
@@ -41,7 +25,7 @@ fn states_are_those_of_the_language_models_encoder() {
     let (expected, expected_mask) = reader.language_model().encode_texts(&texts, 16).unwrap();
     assert_eq!(states.dims()[2], reader.dim());
     assert_eq!((reader.dim(), reader.max_tokens()), (16, 16));
-    assert_eq!(difference(states, expected), 0.0);
+    assert_eq!(distance(states, expected), 0.0);
     assert_eq!(mask.to_data(), expected_mask.to_data());
 }
 
@@ -57,7 +41,7 @@ fn a_source_alone_is_read_as_beside_a_longer_one() {
     assert_eq!(real.iter().sum::<i64>(), tokens as i64);
     assert!(alone_mask.int().try_into_vec_as::<i64>().unwrap().iter().all(|real| *real == 1));
     let beside = states.slice([0..1, 0..tokens]);
-    let error = difference(beside, alone);
+    let error = distance(beside, alone);
     assert!(error < 1e-5, "{error}");
 }
 
@@ -71,7 +55,7 @@ fn tokens_and_encoding_make_up_reading() {
     let states = reader.encode(ids, mask);
     let (read, _) = reader.read(&texts).unwrap();
     let short = tokens.ids[1].len();
-    let error = difference(states.slice([1..2, 0..short]), read.slice([1..2, 0..short]));
+    let error = distance(states.slice([1..2, 0..short]), read.slice([1..2, 0..short]));
     assert!(error < 1e-5, "{error}");
 }
 

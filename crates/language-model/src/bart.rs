@@ -126,7 +126,10 @@ impl Bart {
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {
         let logits = unembedding(self.model.shared.weight.val(), x);
         match &self.final_logits_bias {
-            Some(bias) => logits + bias.val().unsqueeze(),
+            Some(bias) => {
+                let bias = bias.val().cast(logits.dtype()).unsqueeze();
+                logits + bias
+            }
             None => logits,
         }
     }

@@ -13,10 +13,9 @@ use latent_text_diffusion::{
     rescale_norm, sample,
 };
 use latent_text_nn::weights::TensorFile;
+use latent_text_testing::{distance, fixture};
 
-use crate::support::{
-    byte_mask, error, fixture, for_all, golden_config, golden_denoiser, golden_seq2seq, tensors,
-};
+use crate::support::{byte_mask, for_all, golden_config, golden_denoiser, golden_seq2seq, tensors};
 
 const STEPS: usize = 6;
 
@@ -76,7 +75,7 @@ fn replay_with(
     )
     .unwrap();
     let size = expected.clone().abs().max().into_scalar::<f32>();
-    let error = error(latents, expected) / size.max(1.0);
+    let error = distance(latents, expected) / size.max(1.0);
     println!("{name}: largest error {error:e}");
     (error, noise.drawn)
 }
@@ -188,7 +187,7 @@ fn guided_estimates_are_the_published_codes() {
     let eps = Prediction::X0.to_eps(z.clone(), alpha.clone(), x0.clone());
     let v = Prediction::V.from_x0(z, alpha, x0.clone());
     for (name, value) in [("pred_x_start", x0), ("pred_noise", eps), ("pred_v", v)] {
-        let error = error(value, read(name));
+        let error = distance(value, read(name));
         println!("{name}: largest error {error:e}");
         assert!(error < 1e-4, "{name}: {error}");
     }

@@ -3,10 +3,9 @@
 use burn::tensor::{Device, FloatDType, Tensor};
 use latent_text_denoiser::{Conditions, DenoiserConfig, SelfCondition, SkipRule, Source};
 use latent_text_nn::cast_module;
+use latent_text_testing::distance;
 
-use crate::support::{
-    byte_mask, error, for_all, golden_config, golden_denoiser, golden_seq2seq, tensors,
-};
+use crate::support::{byte_mask, for_all, golden_config, golden_denoiser, golden_seq2seq, tensors};
 
 /// Ten times the error of a faithful implementation in f32.
 const TOLERANCE: f32 = 2e-5;
@@ -45,7 +44,7 @@ fn without_an_estimate_the_output_is_the_published_codes() {
     let golden = Golden::read(&device);
     let denoiser = golden_denoiser(&golden_config(), &device);
     let output = denoiser.forward(golden.z, golden.alpha, Conditions::default());
-    let error = error(output, golden.without_estimate);
+    let error = distance(output, golden.without_estimate);
     println!("largest error {error:e}");
     assert!(error < TOLERANCE, "{error}");
 }
@@ -57,7 +56,7 @@ fn with_an_estimate_the_output_is_the_published_codes() {
     let denoiser = golden_denoiser(&golden_config(), &device);
     let conditions = Conditions { self_cond: for_all(golden.estimate), ..Conditions::default() };
     let output = denoiser.forward(golden.z, golden.alpha, conditions);
-    let error = error(output, golden.with_estimate);
+    let error = distance(output, golden.with_estimate);
     println!("largest error {error:e}");
     assert!(error < TOLERANCE, "{error}");
 }
@@ -72,7 +71,7 @@ fn an_estimate_can_be_missing_for_some_samples() {
     let expected = golden
         .with_estimate
         .slice_assign([1..2, 0..8, 0..16], golden.without_estimate.slice([1..2, 0..8, 0..16]));
-    let error = error(output, expected);
+    let error = distance(output, expected);
     assert!(error < TOLERANCE, "{error}");
 }
 
@@ -83,7 +82,7 @@ fn the_other_skip_rule_gives_other_outputs() {
     let config = DenoiserConfig { skips: SkipRule::Symmetric, ..golden_config() };
     let denoiser = golden_denoiser(&config, &device);
     let output = denoiser.forward(golden.z, golden.alpha, Conditions::default());
-    assert!(error(output, golden.without_estimate) > 0.1);
+    assert!(distance(output, golden.without_estimate) > 0.1);
 }
 
 #[test]
@@ -127,18 +126,19 @@ fn sources_and_the_null_source_give_the_published_codes_outputs() {
         denoiser.forward(read("io.z"), alpha.clone(), conditions)
     };
     let (conditional, null) = (read("io.out_cond"), read("io.out_null"));
-    assert!(error(conditional.clone(), null.clone()) > 0.1);
+    assert!(distance(conditional.clone(), null.clone()) > 0.1);
 
-    let with_source = error(output(Some(denoiser.read_source(source(None)))), conditional.clone());
+    let with_source =
+        distance(output(Some(denoiser.read_source(source(None)))), conditional.clone());
     println!("source: largest error {with_source:e}");
     assert!(with_source < TOLERANCE, "{with_source}");
-    let without_source = error(output(None), null.clone());
+    let without_source = distance(output(None), null.clone());
     println!("null source: largest error {without_source:e}");
     assert!(without_source < TOLERANCE, "{without_source}");
 
     let present = Tensor::from_data([false, true, false], &device);
     let some = output(Some(denoiser.read_source(source(Some(present)))));
     let row = conditional.slice([1..2, 0..8, 0..16]);
-    let per_sample = error(some, null.slice_assign([1..2, 0..8, 0..16], row));
+    let per_sample = distance(some, null.slice_assign([1..2, 0..8, 0..16], row));
     assert!(per_sample < TOLERANCE, "{per_sample}");
 }

@@ -1,13 +1,14 @@
 //! Gradients against finite differences, and dropout in training.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Distribution, Gradients, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
 use latent_text_denoiser::{
     Conditions, Denoiser, DenoiserConfig, EncoderSpaceDenoiser, EncoderSpaceDenoiserConfig,
     SelfCondition, Source,
 };
-
-use crate::support::error;
+use latent_text_testing::{
+    Along, FiniteDifferences, distance, filled, noise, slopes, without_padding,
+};
 
 fn config() -> DenoiserConfig {
     DenoiserConfig {
@@ -19,78 +20,6 @@ fn config() -> DenoiserConfig {
         dense_connections: 2,
         dropout: 0.0,
         ..Default::default()
-    }
-}
-
-/// Values in [-1, 1) that look random and depend on `seed` only.
-fn noise<const D: usize>(seed: usize, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|index| {
-            let hash = ((seed * 1_000_003 + index + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            ((hash >> 40) as f32 / (1 << 23) as f32) - 1.0
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// A direction of norm 1 for the parameter with this index.
-fn direction<const D: usize>(index: usize, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let direction = noise(1000 + index, shape, device);
-    let norm: f32 = direction.clone().square().sum().sqrt().into_scalar();
-    direction / norm
-}
-
-/// Gives every parameter values that no two runs differ in, none of them special.
-struct Fill {
-    index: usize,
-}
-
-impl ModuleMapper for Fill {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        self.index += 1;
-        param.map(|tensor| {
-            let scale = if D == 1 { 0.5 } else { 1.5 / (tensor.dims()[0] as f32).sqrt() };
-            let tracked = tensor.is_require_grad();
-            let values = noise(self.index, tensor.dims(), &tensor.device()) * scale;
-            values.set_require_grad(tracked)
-        })
-    }
-}
-
-/// Moves one parameter along its direction.
-struct Shift {
-    parameter: usize,
-    amount: f32,
-    index: usize,
-}
-
-impl ModuleMapper for Shift {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let index = self.index;
-        self.index += 1;
-        if index != self.parameter {
-            return param;
-        }
-        param.map(|tensor| {
-            let step = direction(index, tensor.dims(), &tensor.device()) * self.amount;
-            tensor + step
-        })
-    }
-}
-
-/// The derivative of the loss along every parameter's direction.
-struct Slopes<'a> {
-    gradients: &'a Gradients,
-    slopes: Vec<f32>,
-}
-
-impl ModuleVisitor for Slopes<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let slope = param.val().grad(self.gradients).map_or(0.0, |gradient| {
-            let step = direction(self.slopes.len(), gradient.dims(), &gradient.device());
-            (gradient * step).sum().into_scalar::<f32>()
-        });
-        self.slopes.push(slope);
     }
 }
 
@@ -114,50 +43,34 @@ fn conditions(device: &Device) -> Conditions {
     }
 }
 
-/// The distance of an output to made-up targets, over the latents that count.
-fn distance(output: Tensor<3>, conditions: &Conditions) -> Tensor<1> {
+/// The mean squared distance of an output to made-up targets, over the latents that count.
+fn error(output: Tensor<3>, conditions: &Conditions) -> Tensor<1> {
     let difference = output.clone() - noise(102, SHAPE, &output.device());
-    match &conditions.mask {
+    match conditions.mask.clone() {
         None => difference.square().mean(),
-        Some(mask) => {
-            let hidden = mask.clone().bool_not().unsqueeze_dim::<3>(2).expand(SHAPE);
-            difference.mask_fill(hidden, 0.0).square().mean()
-        }
+        Some(mask) => without_padding(difference, mask).square().mean(),
     }
 }
 
 fn latent_loss(model: &Denoiser, device: &Device, conditions: Conditions) -> Tensor<1> {
     let alpha = Tensor::from_data([0.05, 0.5, 0.9], device);
     let output = model.forward(noise(101, SHAPE, device), alpha, conditions.clone());
-    distance(output, &conditions)
+    error(output, &conditions)
 }
 
-/// Compares every parameter's gradient, along a direction, with the difference of two losses.
+/// Every parameter has a gradient, which is the difference of two losses.
 fn check_gradients<M: Module>(
-    settings: impl Fn(&Device) -> M,
+    init: impl Fn(&Device) -> M,
     loss: impl Fn(&M, &Device) -> Tensor<1>,
 ) {
-    let device = Device::default().autodiff();
-    let model = settings(&device).map(&mut Fill { index: 0 });
-    let gradients = loss(&model, &device).backward();
-    let mut visitor = Slopes { gradients: &gradients, slopes: Vec::new() };
-    model.visit(&mut visitor);
-
-    let plain = model.valid();
-    let device = device.without_autodiff();
-    let step = 0.02;
-    let at = |parameter, amount| {
-        let shifted = plain.clone().map(&mut Shift { parameter, amount, index: 0 });
-        loss(&shifted, &device).into_scalar::<f32>()
+    let differences = FiniteDifferences {
+        along: Along::OneDirection,
+        absolute: 1e-5,
+        relative: 2e-3,
+        telling: 0.8,
     };
-    for (parameter, &slope) in visitor.slopes.iter().enumerate() {
-        let difference = (at(parameter, step) - at(parameter, -step)) / (2.0 * step);
-        let error = (slope - difference).abs();
-        // A loss of about 1 has f32 digits down to 1e-7, over a distance of 0.04.
-        assert!(error < 1e-5 + 2e-3 * slope.abs(), "{parameter}: {slope} against {difference}");
-    }
-    let told_apart = visitor.slopes.iter().filter(|slope| slope.abs() > 1e-4).count();
-    assert!(told_apart * 5 > visitor.slopes.len() * 4, "{:?}", visitor.slopes);
+    let model = filled(init(&Device::default().autodiff()), 0);
+    assert_eq!(differences.check(&model, loss), 0);
 }
 
 #[test]
@@ -214,7 +127,7 @@ fn gradients_in_encoder_space_match_finite_differences() {
             let steps = Tensor::from_data([1, 400, 999], device);
             let conditions = conditions(device);
             let output = model.forward(noise(101, SHAPE, device), steps, conditions.clone());
-            distance(output, &conditions)
+            error(output, &conditions)
         },
     );
 }
@@ -223,22 +136,21 @@ fn gradients_in_encoder_space_match_finite_differences() {
 fn dropout_acts_in_training_only() {
     let device = Device::default().autodiff();
     let config = DenoiserConfig { dropout: 0.5, ..config() };
-    let denoiser = config.init(&device).map(&mut Fill { index: 0 });
+    let denoiser = filled(config.init(&device), 0);
     let run = |denoiser: &Denoiser, device: &Device| {
         let z = noise(1, [2, 6, 4], device);
         denoiser.forward(z, Tensor::from_data([0.3, 0.6], device), Conditions::default())
     };
-    let twice = error(run(&denoiser, &device), run(&denoiser, &device));
+    let twice = distance(run(&denoiser, &device), run(&denoiser, &device));
     assert!(twice > 1e-3, "{twice}");
 
     let plain = denoiser.valid();
     let device = device.without_autodiff();
-    assert_eq!(error(run(&plain, &device), run(&plain, &device)), 0.0);
+    assert_eq!(distance(run(&plain, &device), run(&plain, &device)), 0.0);
     let trained_again = plain.train();
     let device = device.autodiff();
     let noise = Tensor::random([2, 6, 4], Distribution::Default, &device);
     let gradients = (run(&trained_again, &device) * noise).sum().backward();
-    let mut visitor = Slopes { gradients: &gradients, slopes: Vec::new() };
-    trained_again.visit(&mut visitor);
-    assert!(visitor.slopes.iter().any(|slope| *slope != 0.0));
+    let slopes = slopes(&trained_again, &gradients);
+    assert!(slopes.into_iter().flatten().any(|slope| slope != 0.0));
 }

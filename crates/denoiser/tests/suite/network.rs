@@ -7,9 +7,8 @@ use latent_text_denoiser::{
     EncoderSpaceDenoiserConfig, NetworkTime,
 };
 use latent_text_nn::weights::named_shapes;
+use latent_text_testing::distance;
 use serde_json::json;
-
-use crate::support::error;
 
 fn latent() -> DenoiserConfig {
     DenoiserConfig {
@@ -116,15 +115,15 @@ fn each_network_is_told_its_own_time() {
     let expected = denoiser.forward(z.clone(), alpha.clone(), Conditions::default());
     let found = DenoisingNetwork::from(denoiser.clone());
     let output = found.forward(z.clone(), time.clone(), Conditions::default());
-    assert_eq!(error(output, expected.clone()), 0.0);
+    assert_eq!(distance(output, expected.clone()), 0.0);
     let alone = NetworkTime { alpha, step: None };
-    assert_eq!(error(found.forward(z.clone(), alone, Conditions::default()), expected), 0.0);
+    assert_eq!(distance(found.forward(z.clone(), alone, Conditions::default()), expected), 0.0);
 
     let denoiser = randomised(encoder_space().init(&device));
     let expected = denoiser.forward(z.clone(), step, Conditions::default());
     let found = DenoisingNetwork::from(denoiser);
     let output = found.forward(z.clone(), time.clone(), Conditions::default());
-    assert_eq!(error(output, expected.clone()), 0.0);
+    assert_eq!(distance(output, expected.clone()), 0.0);
     let second = found.forward(z.slice(1..2), time.samples(1..2), Conditions::default());
-    assert!(error(second, expected.slice(1..2)) < 1e-5);
+    assert!(distance(second, expected.slice(1..2)) < 1e-5);
 }

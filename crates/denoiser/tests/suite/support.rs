@@ -1,18 +1,11 @@
 //! The recorded numbers, and what the tests compare them with.
 
-use std::path::PathBuf;
-
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use latent_text_denoiser::{Denoiser, DenoiserConfig, SelfCondition, SkipRule};
 use latent_text_nn::weights::{TensorFile, load_with};
+use latent_text_testing::fixture;
 use safetensors::SafeTensors;
-
-/// A file of the fixtures by its path among them.
-pub fn fixture(name: &str) -> PathBuf {
-    // Read when the test runs: checkouts may share one target folder.
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures").join(name)
-}
 
 pub fn tensors(name: &str) -> TensorFile {
     TensorFile::open(&fixture(name)).unwrap()
@@ -65,11 +58,4 @@ pub fn golden_seq2seq(device: &Device) -> Denoiser {
 /// An estimate for all samples.
 pub fn for_all(estimate: Tensor<3>) -> Option<SelfCondition> {
     Some(SelfCondition { estimate, present: None })
-}
-
-/// The largest absolute difference.
-pub fn error<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
-    let error: f32 = (a - b).abs().max().into_scalar();
-    assert!(error.is_finite());
-    error
 }

@@ -1,13 +1,7 @@
-use std::path::PathBuf;
-
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, activation};
 use latent_text_language_model::{Bart, BartConfig};
 use latent_text_nn::weights::TensorFile;
-
-pub fn fixture(name: &str) -> PathBuf {
-    // Read when the test runs: checkouts may share one target folder.
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures").join(name)
-}
+use latent_text_testing::{distance, fixture};
 
 pub fn tensors(name: &str) -> TensorFile {
     TensorFile::open(&fixture(name)).unwrap()
@@ -35,10 +29,6 @@ pub fn prompts(file: &TensorFile, device: &Device) -> Prompts {
     }
 }
 
-pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as::<f32>().unwrap()
-}
-
 /// Whether the device computes in bf16. On others results in it would mean nothing, so that a test says
 /// what it leaves out.
 pub fn computes_in_bf16() -> bool {
@@ -59,16 +49,6 @@ pub fn gelu_slope_is_exact() -> bool {
     let exact: [f32; 4] = [-0.085_231_8, -0.083_315_5, 1.083_315_5, 1.085_231_8];
     let exact = Tensor::from_floats(exact, &slope.device());
     distance(slope, exact) < 1e-5
-}
-
-/// The largest difference between two tensors.
-pub fn distance<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
-    assert_eq!(a.dims(), b.dims());
-    let (a, b) = (values(a), values(b));
-    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, next| {
-        assert!(!next.is_nan());
-        f32::max(most, next)
-    })
 }
 
 /// The ids that a row of `texts` has between its start token and its end token.

@@ -8,10 +8,9 @@ use burn::tensor::Device;
 use latent_text_language_model::{
     EncoderDecoder, EncoderDecoderConfig, GenerationConfig, LanguageModelError,
 };
+use latent_text_testing::fixture;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::common::fixture;
 
 const FOLDERS: [&str; 4] = ["bart", "mbart/plain", "t5/t5", "t5/flan"];
 const DAMAGES: usize = 400;

@@ -4,12 +4,13 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use crate::common::{bart, distance, fixture, prompts, tensors, values};
+use crate::common::{bart, prompts, tensors};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use latent_text_language_model::{
     BartConfig, EncoderDecoderConfig, LanguageModel, LanguageModelError, TextTokenizer, shift_right,
 };
 use latent_text_nn::weights::WeightsError;
+use latent_text_testing::{distance, fixture, values};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::common::{bart, computes_in_bf16, content, fixture, load, prompts, tensors};
+use crate::common::{bart, computes_in_bf16, content, load, prompts, tensors};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use latent_text_language_model::{
@@ -10,6 +10,7 @@ use latent_text_language_model::{
     GenerationConfig, LanguageModelError, Sampling, next_token_distributions,
 };
 use latent_text_nn::cast_module;
+use latent_text_testing::fixture;
 
 const EOS: u32 = 2;
 const NUCLEUS: Decoding = Decoding::nucleus(0.95, 1.0);

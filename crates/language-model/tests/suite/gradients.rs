@@ -1,10 +1,11 @@
 //! Gradients against finite differences, and what training mode changes.
 
-use crate::common::{bart, computes_in_bf16, distance, fixture, tensors, values};
+use crate::common::{bart, computes_in_bf16, tensors};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use latent_text_language_model::{Bart, BartConfig, cross_entropy, shift_right};
 use latent_text_nn::cast_module;
+use latent_text_testing::{distance, fixture, values};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

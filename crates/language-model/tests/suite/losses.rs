@@ -2,12 +2,13 @@
 //! model behind a trained network has them, against `transformers`
 //! (`fixtures/losses/make_loss_fixtures.py`) and against finite differences.
 
-use crate::common::{distance, fixture, gelu_slope_is_exact, tensors, values};
+use crate::common::{gelu_slope_is_exact, tensors};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
 use latent_text_language_model::{
     EncoderDecoder, EncoderDecoderConfig, cross_entropy, shift_language_first, shift_right,
 };
+use latent_text_testing::{distance, fixture, values};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 
-use crate::common::{distance, fixture, values};
-use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 use latent_text_language_model::{
     Activation, Bart, BartConfig, BartFamily, GenerationConfig, LanguageModelError, cross_entropy,
     shift_language_first,
 };
 use latent_text_nn::weights::{TensorFile, WeightsError};
+use latent_text_testing::{Recorded, distance, fixture, values, without_padding};
 
 const FOLDERS: [&str; 2] = ["plain", "old"];
 
 struct Case {
     model: Bart,
     config: BartConfig,
-    expected: TensorFile,
+    io: Recorded,
     device: Device,
 }
 
@@ -29,36 +29,22 @@ impl Case {
         let mut config = config(name);
         change(&mut config);
         let model = Bart::load(&folder(name), &config, &device).unwrap();
-        let expected = TensorFile::open(&folder(name).join("expected.safetensors")).unwrap();
-        Self { model, config, expected, device }
-    }
-
-    fn floats<const D: usize>(&self, name: &str) -> Tensor<D> {
-        self.expected.tensor(name, &self.device).unwrap()
-    }
-
-    fn ids(&self, name: &str) -> Tensor<2, Int> {
-        self.expected.ints(name, &self.device).unwrap()
-    }
-
-    fn mask(&self, name: &str) -> Tensor<2, Bool> {
-        self.expected.bools(name, &self.device).unwrap()
+        let io = Recorded::open(&folder(name).join("expected.safetensors"), &device);
+        Self { model, config, io, device }
     }
 
     fn states(&self) -> Tensor<3> {
-        self.model.encode(self.ids("input_ids"), Some(self.mask("mask")))
+        self.model.encode(self.io.ints("input_ids"), Some(self.io.mask("mask")))
     }
 
-    /// Where the padding is, no states are compared: nothing ever looks at them.
+    /// Where the padding is, no states are compared.
     fn real(&self, states: Tensor<3>) -> Tensor<3> {
-        let shape = states.dims();
-        let padding = self.mask("mask").bool_not().unsqueeze_dim::<3>(2).expand(shape);
-        states.mask_fill(padding, 0.0)
+        without_padding(states, self.io.mask("mask"))
     }
 
     fn logits(&self) -> Tensor<3> {
-        let shown = shift_language_first(self.ids("labels"), self.config.pad_token_id.unwrap());
-        self.model.decode(shown, self.states(), Some(self.mask("mask")))
+        let shown = shift_language_first(self.io.ints("labels"), self.config.pad_token_id.unwrap());
+        self.model.decode(shown, self.states(), Some(self.io.mask("mask")))
     }
 }
 
@@ -91,9 +77,10 @@ fn configurations_are_those_of_the_family() {
 fn encoder_states_are_those_of_transformers() {
     for name in FOLDERS {
         let case = Case::of(name);
-        let masked = distance(case.real(case.states()), case.real(case.floats("encoder_states")));
-        let states = case.model.encode(case.ids("input_ids"), None);
-        let unmasked = distance(states, case.floats("encoder_states_unmasked"));
+        let masked =
+            distance(case.real(case.states()), case.real(case.io.floats("encoder_states")));
+        let states = case.model.encode(case.io.ints("input_ids"), None);
+        let unmasked = distance(states, case.io.floats("encoder_states_unmasked"));
         println!("{name}: masked {masked:e}, unmasked {unmasked:e}");
         assert!(masked < 1e-4 && unmasked < 1e-4);
     }
@@ -104,9 +91,9 @@ fn logits_and_loss_are_those_of_transformers() {
     for name in FOLDERS {
         let case = Case::of(name);
         let logits = case.logits();
-        let off = distance(logits.clone(), case.floats("logits"));
-        let loss = cross_entropy(logits, case.ids("labels"), case.mask("counted"));
-        let loss_off = distance(loss, case.floats("loss"));
+        let off = distance(logits.clone(), case.io.floats("logits"));
+        let loss = cross_entropy(logits, case.io.ints("labels"), case.io.mask("counted"));
+        let loss_off = distance(loss, case.io.floats("loss"));
         println!("{name}: logits {off:e}, loss {loss_off:e}");
         assert!(off < 1e-4 && loss_off < 1e-5);
     }
@@ -116,8 +103,8 @@ fn logits_and_loss_are_those_of_transformers() {
 fn labels_are_shifted_behind_their_language_as_in_transformers() {
     let case = Case::of("plain");
     let ints = |ids: Tensor<2, Int>| ids.try_into_vec_as::<i64>().unwrap();
-    let shifted = shift_language_first(case.ids("labels"), 1);
-    assert_eq!(ints(shifted), ints(case.ids("decoder_input_ids")));
+    let shifted = shift_language_first(case.io.ints("labels"), 1);
+    assert_eq!(ints(shifted), ints(case.io.ints("decoder_input_ids")));
     let one = Tensor::<2, Int>::from_ints([[7], [1]], &case.device);
     assert_eq!(ints(shift_language_first(one, 1)), [7, 1]);
 }
@@ -126,20 +113,20 @@ fn labels_are_shifted_behind_their_language_as_in_transformers() {
 fn greedy_texts_are_those_of_transformers() {
     for name in FOLDERS {
         let case = Case::of(name);
-        let lengths = case.expected.ints::<1>("lengths", &case.device).unwrap();
+        let lengths = case.io.ints::<1>("lengths");
         let lengths = lengths.try_into_vec_as::<u32>().unwrap();
         let settings = GenerationConfig {
             max_length: lengths[0] as usize,
             min_length: lengths[1] as usize,
             ..GenerationConfig::default()
         };
-        let mask = case.mask("prompt_mask");
-        let states = case.model.encode(case.ids("prompt_ids"), Some(mask.clone()));
+        let mask = case.io.mask("prompt_mask");
+        let states = case.model.encode(case.io.ints("prompt_ids"), Some(mask.clone()));
         let seeds = vec![0; states.dims()[0]];
         let found = case.model.generate(states, Some(mask), &settings, &seeds).unwrap();
         let found: Vec<_> = found.into_iter().map(|text| text.ids).collect();
 
-        let texts = case.ids("texts");
+        let texts = case.io.ints::<2>("texts");
         let [_, width] = texts.dims();
         let texts = texts.try_into_vec_as::<u32>().unwrap();
         let expected: Vec<Vec<u32>> = texts
@@ -164,7 +151,7 @@ fn every_entry_that_shapes_the_computation_counts() {
     ];
     for (name, entry, change) in changes {
         let case = Case::with(name, change);
-        let off = distance(case.logits(), case.floats("logits"));
+        let off = distance(case.logits(), case.io.floats("logits"));
         println!("{name}, {entry}: {off:e}");
         assert!(off > 1e-3);
     }

@@ -1,11 +1,12 @@
 //! The network against `transformers`, on fixtures of `fixtures/make_fixtures.py`.
 
-use crate::common::{bart, computes_in_bf16, distance, fixture, load, prompts, tensors, values};
+use crate::common::{bart, computes_in_bf16, load, prompts, tensors};
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use latent_text_language_model::{Bart, BartConfig, cross_entropy, shift_right};
 use latent_text_nn::cast_module;
 use latent_text_nn::weights::TensorFile;
+use latent_text_testing::{distance, fixture, values};
 
 fn logits(bart: &Bart, file: &TensorFile, device: &Device) -> Tensor<3> {
     let prompts = prompts(file, device);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{computes_in_bf16, content, distance, fixture, prompts, tensors, values};
+use crate::common::{computes_in_bf16, content, prompts, tensors};
 use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
 use latent_text_language_model::{
     Decoding, GenerationConfig, LanguageModelError, T5, T5Config, T5Family, T5FeedForward,
@@ -11,6 +11,7 @@ use latent_text_language_model::{
 };
 use latent_text_nn::cast_module;
 use latent_text_nn::weights::{TensorFile, WeightsError, named_shapes};
+use latent_text_testing::{Recorded, distance, fixture, values, without_padding};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -20,7 +21,7 @@ const FOLDERS: [&str; 4] = ["t5", "flan", "mt5", "silu"];
 struct Case {
     model: T5,
     config: T5Config,
-    expected: TensorFile,
+    io: Recorded,
     device: Device,
 }
 
@@ -34,46 +35,32 @@ impl Case {
         let mut config = T5Config::from_folder(&folder).unwrap();
         change(&mut config);
         let model = T5::load(&folder, &config, &device).unwrap();
-        let expected = TensorFile::open(&folder.join("expected.safetensors")).unwrap();
-        Self { model, config, expected, device }
-    }
-
-    fn floats<const D: usize>(&self, name: &str) -> Tensor<D> {
-        self.expected.tensor(name, &self.device).unwrap()
-    }
-
-    fn ids(&self, name: &str) -> Tensor<2, Int> {
-        self.expected.ints(name, &self.device).unwrap()
-    }
-
-    fn mask(&self, name: &str) -> Tensor<2, Bool> {
-        self.expected.bools(name, &self.device).unwrap()
+        let io = Recorded::open(&folder.join("expected.safetensors"), &device);
+        Self { model, config, io, device }
     }
 
     fn states(&self) -> Tensor<3> {
-        self.model.encode(self.ids("input_ids"), Some(self.mask("mask")))
+        self.model.encode(self.io.ints("input_ids"), Some(self.io.mask("mask")))
     }
 
     /// The logits of the labels when the decoder looks at `states`.
     fn logits(&self, states: Tensor<3>) -> Tensor<3> {
-        let shown = shift_right(self.ids("labels"), self.config.decoder_start_token_id);
-        self.model.decode(shown, states, Some(self.mask("mask")))
+        let shown = shift_right(self.io.ints("labels"), self.config.decoder_start_token_id);
+        self.model.decode(shown, states, Some(self.io.mask("mask")))
     }
 
     fn loss(&self, states: Tensor<3>) -> Tensor<1> {
-        cross_entropy(self.logits(states), self.ids("labels"), self.mask("counted"))
+        cross_entropy(self.logits(states), self.io.ints("labels"), self.io.mask("counted"))
     }
 
-    /// Where the padding is, no states are compared: nothing ever looks at them.
+    /// Where the padding is, no states are compared.
     fn real(&self, states: Tensor<3>) -> Tensor<3> {
-        let shape = states.dims();
-        let padding = self.mask("mask").bool_not().unsqueeze_dim::<3>(2).expand(shape);
-        states.mask_fill(padding, 0.0)
+        without_padding(states, self.io.mask("mask"))
     }
 
     fn prompts(&self) -> (Tensor<3>, Tensor<2, Bool>) {
-        let mask = self.mask("prompt_mask");
-        (self.model.encode(self.ids("prompt_ids"), Some(mask.clone())), mask)
+        let mask = self.io.mask("prompt_mask");
+        (self.model.encode(self.io.ints("prompt_ids"), Some(mask.clone())), mask)
     }
 
     fn generate(&self, config: &GenerationConfig) -> Vec<Vec<u32>> {
@@ -92,9 +79,10 @@ fn greedy(max_length: usize, min_length: usize) -> GenerationConfig {
 fn encoder_states_are_those_of_transformers() {
     for folder in FOLDERS {
         let case = Case::of(folder);
-        let masked = distance(case.real(case.states()), case.real(case.floats("encoder_states")));
-        let states = case.model.encode(case.ids("input_ids"), None);
-        let unmasked = distance(states, case.floats("encoder_states_unmasked"));
+        let masked =
+            distance(case.real(case.states()), case.real(case.io.floats("encoder_states")));
+        let states = case.model.encode(case.io.ints("input_ids"), None);
+        let unmasked = distance(states, case.io.floats("encoder_states_unmasked"));
         println!("{folder}: masked {masked:e}, unmasked {unmasked:e}");
         assert!(masked < 1e-4 && unmasked < 1e-4);
     }
@@ -104,8 +92,8 @@ fn encoder_states_are_those_of_transformers() {
 fn logits_and_loss_are_those_of_transformers() {
     for folder in FOLDERS {
         let case = Case::of(folder);
-        let logits = distance(case.logits(case.states()), case.floats("logits"));
-        let loss = distance(case.loss(case.states()), case.floats("loss"));
+        let logits = distance(case.logits(case.states()), case.io.floats("logits"));
+        let loss = distance(case.loss(case.states()), case.io.floats("loss"));
         println!("{folder}: logits {logits:e}, loss {loss:e}");
         assert!(logits < 1e-4 && loss < 1e-5);
     }
@@ -128,7 +116,7 @@ fn every_entry_that_shapes_the_computation_counts() {
     ];
     for (folder, entry, change) in changes {
         let case = Case::on(folder, Device::default(), change);
-        let off = distance(case.logits(case.states()), case.floats("logits"));
+        let off = distance(case.logits(case.states()), case.io.floats("logits"));
         println!("{folder}, {entry}: {off:e}");
         assert!(off > 1e-3);
     }
@@ -138,10 +126,10 @@ fn every_entry_that_shapes_the_computation_counts() {
 fn greedy_texts_are_those_of_transformers() {
     for folder in FOLDERS {
         let case = Case::of(folder);
-        let lengths = case.expected.ints::<1>("lengths", &case.device).unwrap();
+        let lengths = case.io.ints::<1>("lengths");
         let lengths = lengths.try_into_vec_as::<u32>().unwrap();
         let config = greedy(lengths[0] as usize, lengths[1] as usize);
-        let texts = case.ids("texts");
+        let texts = case.io.ints::<2>("texts");
         let [count, width] = texts.dims();
         let texts = texts.try_into_vec_as::<u32>().unwrap();
         let expected: Vec<_> = texts.chunks(width).map(|row| content(row, EOS)).collect();
@@ -178,10 +166,10 @@ fn gradients_of_encoder_states_are_those_of_transformers() {
     for folder in FOLDERS {
         let device = Device::default().autodiff();
         let case = Case::on(folder, device, |config| config.dropout_rate = 0.0);
-        let states = case.floats::<3>("encoder_states").require_grad();
+        let states = case.io.floats::<3>("encoder_states").require_grad();
         let gradients = case.loss(states.clone()).backward();
         let plain = Case::of(folder);
-        let expected: Tensor<3> = plain.floats("states_gradient");
+        let expected: Tensor<3> = plain.io.floats("states_gradient");
         let size = values(expected.clone().abs().max())[0];
         let off = distance(states.grad(&gradients).unwrap(), expected);
         println!("{folder}: gradient {off:e} of at most {size:e}");
@@ -192,8 +180,8 @@ fn gradients_of_encoder_states_are_those_of_transformers() {
 #[test]
 fn gradients_of_encoder_states_are_those_of_finite_differences() {
     let case = Case::of("flan");
-    let gradient: Tensor<3> = case.floats("states_gradient");
-    let point: Tensor<3> = case.floats("encoder_states");
+    let gradient: Tensor<3> = case.io.floats("states_gradient");
+    let point: Tensor<3> = case.io.floats("encoder_states");
     let mut generator = ChaCha8Rng::seed_from_u64(4);
     for _ in 0..4 {
         let count = point.shape().num_elements();

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::common::fixture;
 use burn::tensor::Device;
 use latent_text_language_model::{LanguageModelError, SpecialTokens, TextTokenizer};
+use latent_text_testing::fixture;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

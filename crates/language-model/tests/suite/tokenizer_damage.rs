@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use crate::common::fixture;
 use flate2::read::GzDecoder;
 use latent_text_language_model::{LanguageModelError, TextTokenizer};
+use latent_text_testing::fixture;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use crate::common::fixture;
 use flate2::Crc;
 use flate2::read::GzDecoder;
 use latent_text_language_model::{LanguageModelError, SpecialTokens, TextTokenizer};
+use latent_text_testing::fixture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;

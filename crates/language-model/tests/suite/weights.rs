@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::common::{distance, fixture, tensors};
+use crate::common::tensors;
 use burn::tensor::{Device, FloatDType, Tensor};
 use latent_text_language_model::{
     Bart, BartConfig, EncoderDecoder, EncoderDecoderConfig, LanguageModelError, T5, T5Config,
 };
 use latent_text_nn::weights::{TensorFile, WeightsError};
+use latent_text_testing::{distance, fixture};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;

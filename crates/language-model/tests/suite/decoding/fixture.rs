@@ -7,10 +7,9 @@ use flate2::read::GzDecoder;
 use latent_text_language_model::{
     EncoderDecoder, EncoderDecoderConfig, EosTokenIds, GeneratedText, GenerationConfig,
 };
+use latent_text_testing::fixture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-use crate::common::fixture;
 
 pub const FAMILIES: [&str; 5] = ["bart", "mbart", "t5", "flan", "mt5"];
 

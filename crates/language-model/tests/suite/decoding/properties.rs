@@ -7,9 +7,9 @@ use latent_text_language_model::{
     BeamSearch, Decoding, EarlyStopping, GeneratedText, GenerationConfig, Sampling,
     next_token_distributions,
 };
+use latent_text_testing::values;
 
 use super::fixture::{FAMILIES, Source};
-use crate::common::values;
 
 const MAX_LENGTH: usize = 20;
 
