@@ -167,6 +167,7 @@ fn model_config(labels: Option<ClassLabels>, dim: usize) -> ModelConfig {
         statistics: LatentStatistics { mean: vec![0.0; 8], scale: 1.0, count: 100 },
         lengths: None,
         length_predictor: None,
+        weaker_denoiser: None,
         sampling: SamplingDefaults { steps: 5, ..SamplingDefaults::default() },
         decoding: GenerationConfig { max_length: 16, ..GenerationConfig::default() },
     }

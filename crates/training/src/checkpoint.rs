@@ -48,6 +48,10 @@ pub struct CheckpointState {
     pub average_updates: u64,
     /// Fingerprint of the settings that the numbers depend on.
     pub fingerprint: String,
+    /// What the classes are called, in their order, if there are any; none in checkpoints of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
     /// The order of the parameters.
     pub layout: FlatLayout,
 }

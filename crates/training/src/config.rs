@@ -88,33 +88,7 @@ impl TrainingConfig {
         if self.pad_to_multiple == 0 {
             return Err(TrainingError::setting("pad_to_multiple", "must be at least 1"));
         }
-        match (&self.autoencoder, &self.language_model) {
-            (AutoencoderSection::Given { .. }, None) => {}
-            (AutoencoderSection::Given { .. }, Some(_)) => {
-                return Err(TrainingError::setting(
-                    "language_model",
-                    "is that of the given autoencoder; leave the section out",
-                ));
-            }
-            (AutoencoderSection::EncoderStates { .. }, language_model) => {
-                match language_model.as_ref().ok_or_else(no_language_model)? {
-                    LanguageModelSection::Given { .. } => {}
-                    LanguageModelSection::Trained(language_model) => {
-                        self.check_language_model(language_model)?;
-                        self.check_fit(&self.encoder_latents(language_model.model.d_model).into())?;
-                    }
-                }
-            }
-            (AutoencoderSection::Trained(autoencoder), language_model) => {
-                autoencoder.check()?;
-                match language_model.as_ref().ok_or_else(no_language_model)? {
-                    LanguageModelSection::Given { .. } => {}
-                    LanguageModelSection::Trained(language_model) => {
-                        self.check_first_stages(language_model, autoencoder)?;
-                    }
-                }
-            }
-        }
+        self.check_first_stages()?;
         self.diffusion.check()?;
         self.check_source_length()?;
         self.check_generation()
@@ -144,7 +118,12 @@ impl TrainingConfig {
     /// # Errors
     /// [`TrainingError::Setting`] if there is none.
     pub(crate) fn language_model(&self) -> Result<&LanguageModelSection, TrainingError> {
-        self.language_model.as_ref().ok_or_else(no_language_model)
+        self.language_model.as_ref().ok_or_else(|| {
+            TrainingError::setting(
+                "language_model",
+                "is missing; add the section, or give a finished autoencoder's folder in [autoencoder]",
+            )
+        })
     }
 
     /// The section of the first stage.
@@ -170,21 +149,39 @@ impl TrainingConfig {
         })
     }
 
-    fn check_first_stages(
-        &self,
-        language_model: &LanguageModelTraining,
-        autoencoder: &AutoencoderTraining,
-    ) -> Result<(), TrainingError> {
+    /// The language model and the autoencoder, as far as they are not given.
+    fn check_first_stages(&self) -> Result<(), TrainingError> {
+        if let AutoencoderSection::Given { .. } = self.autoencoder {
+            return match self.language_model {
+                None => Ok(()),
+                Some(_) => Err(TrainingError::setting(
+                    "language_model",
+                    "is that of the given autoencoder; leave the section out",
+                )),
+            };
+        }
+        if let Some(autoencoder) = self.autoencoder.training() {
+            autoencoder.check()?;
+        }
+        let Some(language_model) = self.language_model()?.training() else { return Ok(()) };
         self.check_language_model(language_model)?;
-        let perceiver = autoencoder.perceiver(language_model.model.d_model, self.max_tokens);
-        perceiver.validate()?;
-        self.check_fit(&perceiver.into())
+        let autoencoder = self.autoencoder_on(language_model.model.d_model);
+        autoencoder.validate()?;
+        self.check_fit(&autoencoder)
     }
 
     fn check_language_model(&self, section: &LanguageModelTraining) -> Result<(), TrainingError> {
         section.training.check("language_model.training")?;
         section.noising.check()?;
         Ok(section.model.bart(section.vocabulary, self.max_tokens).validate()?)
+    }
+
+    /// The autoencoder that is not given, on a language model of width `dim_lm`.
+    pub(crate) fn autoencoder_on(&self, dim_lm: usize) -> AutoencoderConfig {
+        match self.autoencoder.training() {
+            Some(section) => section.perceiver(dim_lm, self.max_tokens).into(),
+            None => self.encoder_latents(dim_lm).into(),
+        }
     }
 
     /// The latents of texts where these are the states of an encoder of width `dim_lm`.
@@ -248,6 +245,12 @@ impl TrainingConfig {
         )
         .map_err(|error| TrainingError::setting("diffusion.sampling", error.to_string()))?;
         sampling.guidance.init::<3>()?;
+        if sampling.guidance != GuidanceConfig::default() && !self.diffusion.has_conditions() {
+            return Err(TrainingError::setting(
+                "diffusion.sampling.guidance",
+                "is of no use to a model without labels and sources; leave it out",
+            ));
+        }
         if sampling.guidance != GuidanceConfig::default() && !self.diffusion.learns_null() {
             return Err(TrainingError::setting(
                 "diffusion.sampling.guidance",
@@ -255,20 +258,47 @@ impl TrainingConfig {
                  class_dropout and source_dropout above 0, or for classes from texts without labels",
             ));
         }
-        let max_length = self.diffusion.decoding.max_length;
+        if needs_weaker_denoiser(&sampling.guidance) {
+            return Err(TrainingError::setting(
+                "diffusion.sampling.guidance",
+                "is autoguidance, which needs a weaker denoiser, and training makes none; use another one \
+                 here, and join the finished model with a weaker one",
+            ));
+        }
+        self.check_decoding()
+    }
+
+    fn check_decoding(&self) -> Result<(), TrainingError> {
+        let decoding = &self.diffusion.decoding;
+        let max_length = decoding.max_length;
         if !(2..=self.max_tokens).contains(&max_length) {
             return Err(TrainingError::setting(
                 "diffusion.decoding.max_length",
                 format!("is {max_length}, must lie in 2..={}, the max_tokens", self.max_tokens),
             ));
         }
-        Ok(())
+        if decoding.returns != 1 {
+            return Err(TrainingError::setting(
+                "diffusion.decoding.returns",
+                format!("is {}, must be 1: latents are decoded to one text", decoding.returns),
+            ));
+        }
+        // How many ids a given language model has is not known before it is read.
+        let trained = self.language_model.as_ref().and_then(LanguageModelSection::training);
+        let vocabulary = trained.map_or(usize::MAX, |section| section.vocabulary);
+        decoding
+            .validate(Some(self.max_tokens), vocabulary)
+            .map_err(|error| TrainingError::setting("diffusion.decoding", error.to_string()))
     }
 }
 
-fn no_language_model() -> TrainingError {
-    TrainingError::setting(
-        "language_model",
-        "is missing; add the section, or give a finished autoencoder's folder in [autoencoder]",
-    )
+/// Whether autoguidance is in it.
+fn needs_weaker_denoiser(guidance: &GuidanceConfig) -> bool {
+    match guidance {
+        GuidanceConfig::Autoguidance { .. } => true,
+        GuidanceConfig::Rescaled { inner, .. } | GuidanceConfig::Interval { inner, .. } => {
+            needs_weaker_denoiser(inner)
+        }
+        _ => false,
+    }
 }

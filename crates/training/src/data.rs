@@ -40,10 +40,15 @@ pub struct DatasetConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// How many times the records are given, one whole pass after the other; at least 1. It weighs
-    /// a small data set against larger ones in a mixture. Default 1.
+    /// a small data set against larger ones in a mixture. Together they may be no more than
+    /// [`MOST_REPEATED`] records. Default 1.
     #[serde(default = "default_repeat")]
     pub repeat: usize,
 }
+
+/// How many records a data set may have after its repetition, if it is repeated; all of them are held in
+/// memory.
+pub const MOST_REPEATED: usize = 1 << 25;
 
 impl DatasetConfig {
     /// All texts of the file at `path`, without labels and sources, once.
@@ -99,9 +104,10 @@ pub struct Record {
 ///
 /// Where the settings make no sense, the file can't be read or unpacked, is malformed, lacks a
 /// column, has no texts or none behind those that are skipped. Records that are skipped must be whole
-/// too, or they could not be counted; those behind the limit are not looked at. A record whose text, label or source is empty is an error too, since dropping
-/// it would shift the records against any file that runs beside this one. Errors in a record name
-/// the file and the line (of an unpacked `.gz`) where the record starts.
+/// too, or they could not be counted; those behind the limit are not looked at. A record whose text,
+/// label or source is empty is an error too, since dropping it would shift the records against any file
+/// that runs beside this one. Errors in a record name the file and the line (of an unpacked `.gz`) where
+/// the record starts.
 pub fn read_texts(config: &DatasetConfig, base_dir: &Path) -> Result<Vec<Record>, DataError> {
     let path = base_dir.join(&config.path);
     check_settings(config, &path)?;
@@ -120,8 +126,20 @@ pub fn read_texts(config: &DatasetConfig, base_dir: &Path) -> Result<Vec<Record>
         return Err(DataError::AllSkipped { path, skip, records });
     }
     let records = &records[config.skip..];
-    let length = records.len() * config.repeat;
+    let length = repeated_length(records.len(), config, &path)?;
     Ok(records.iter().cycle().take(length).cloned().collect())
+}
+
+fn repeated_length(
+    records: usize,
+    config: &DatasetConfig,
+    path: &Path,
+) -> Result<usize, DataError> {
+    let repeat = config.repeat;
+    let length = records.checked_mul(repeat);
+    length.filter(|&length| repeat == 1 || length <= MOST_REPEATED).ok_or_else(|| {
+        DataError::TooManyRecords { path: path.to_path_buf(), repeat, records, most: MOST_REPEATED }
+    })
 }
 
 fn check_settings(config: &DatasetConfig, path: &Path) -> Result<(), DataError> {

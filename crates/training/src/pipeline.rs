@@ -3,6 +3,7 @@
 mod autoencoder;
 mod diffusion;
 mod fingerprint;
+mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,6 @@ use burn::tensor::{Device, FloatDType};
 use latent_text_language_model::{
     EncoderDecoderConfig, GenerationConfig, LanguageModel, TextTokenizer,
 };
-use serde::Serialize;
 
 use crate::TrainingError;
 use crate::config::{AutoencoderSection, LanguageModelSection, TrainingConfig};
@@ -20,6 +20,7 @@ use crate::data::{DatasetConfig, Record, read_texts};
 use crate::source::{SourceEncoderChoice, SourceSection};
 use crate::stage::{LanguageModelInputs, LanguageModelStage, PretrainingText};
 use crate::trainer::{Outcome, Run, train};
+use settings::StageSettings;
 
 /// One of the stages, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,8 @@ pub enum Progress {
 /// A training from raw text, or from a finished autoencoder, to a model folder.
 ///
 /// The output folder holds one folder for each stage (`checkpoints/`, `metrics.jsonl`, `loss.svg`,
-/// `samples.txt` and, once it is finished, `result/`) and in the end `model/`.
+/// `samples.txt` and, once it is finished, `settings.json`, which a resumed run is compared by, and
+/// `result/`) and in the end `model/`.
 pub struct Pipeline<'a> {
     /// What to train.
     pub config: &'a TrainingConfig,
@@ -82,6 +84,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// [`TrainingError::OutputExists`] if the output folder is in use and `resume` is not set;
+    /// [`TrainingError::Checkpoint`] if a stage that is finished or was interrupted had other settings;
     /// otherwise whatever ends a stage.
     pub fn run(
         &self,
@@ -97,6 +100,9 @@ impl Pipeline<'_> {
         let mut written = stages.iter().flat_map(|&stage| [self.folder(stage), self.result(stage)]);
         if !resume && let Some(path) = written.find(|path| path.exists()) {
             return Err(TrainingError::OutputExists { path });
+        }
+        for &stage in stages.iter().filter(|&&stage| self.result(stage).exists()) {
+            self.check_settings_of_result(stage)?;
         }
         let open: Vec<PipelineStage> =
             stages.iter().copied().filter(|&stage| !self.result(stage).exists()).collect();
@@ -143,43 +149,73 @@ impl Pipeline<'_> {
     }
 
     /// The folder of a language model that is not trained here, nor a part of a given autoencoder.
-    fn given_language_model(&self) -> Option<PathBuf> {
+    fn given_language_model(&self) -> Result<Option<PathBuf>, TrainingError> {
         match &self.config.language_model {
-            Some(LanguageModelSection::Given { folder }) => Some(self.data_root.join(folder)),
-            _ => None,
+            Some(LanguageModelSection::Given { folder }) => {
+                self.given_folder("language_model.folder", folder).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A folder that `setting` names.
+    fn given_folder(&self, setting: &str, folder: &Path) -> Result<PathBuf, TrainingError> {
+        let path = self.data_root.join(folder);
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            let problem = format!("names {}, where there is no folder", path.display());
+            Err(TrainingError::setting(setting, problem))
         }
     }
 
     /// Reads a stage's texts, so that a bad file is told of before hours of training.
     fn check_data(&self, stage: PipelineStage) -> Result<(), TrainingError> {
-        let (data, validation) = match stage {
+        let (name, data, validation) = match stage {
             PipelineStage::LanguageModel => {
                 let section = self.config.language_model_training()?;
-                (&section.data, &section.validation)
+                ("language_model", &section.data, &section.validation)
             }
             PipelineStage::Autoencoder => {
                 self.check_given_language_model()?;
                 let Some(section) = self.config.autoencoder.training() else { return Ok(()) };
-                (&section.data, &section.validation)
+                ("autoencoder", &section.data, &section.validation)
             }
             PipelineStage::Diffusion => {
+                if let AutoencoderSection::Given { folder } = &self.config.autoencoder {
+                    self.given_folder("autoencoder.folder", folder)?;
+                }
                 let section = &self.config.diffusion;
                 if let Some(source) = &section.source {
                     self.check_source_encoder(source)?;
                 }
-                (&section.data, &section.validation)
+                ("diffusion", &section.data, &section.validation)
             }
         };
-        self.records(data)?;
-        self.records(validation)?;
+        for (list, sets) in [("data", data), ("validation", validation)] {
+            if sets.is_empty() {
+                let setting = format!("{name}.{list}");
+                return Err(TrainingError::setting(setting, "is empty; name a text set"));
+            }
+        }
+        let (data, validation) = (self.records(data)?, self.records(validation)?);
+        if stage == PipelineStage::Diffusion
+            && let Some(labels) = diffusion::labels_of(&data)?
+        {
+            for label in validation.iter().filter_map(|record| record.label.as_ref()) {
+                labels.index_of(label)?;
+            }
+        }
         Ok(())
     }
 
     /// Looks at the configuration of an encoder from a folder.
     fn check_source_encoder(&self, section: &SourceSection) -> Result<(), TrainingError> {
         let folder = match &section.encoder {
-            SourceEncoderChoice::Folder(folder) => self.data_root.join(folder),
-            SourceEncoderChoice::Autoencoder => match self.given_language_model() {
+            SourceEncoderChoice::Folder(folder) => {
+                self.given_folder("diffusion.source.encoder", folder)?
+            }
+            SourceEncoderChoice::Autoencoder => match self.given_language_model()? {
                 Some(folder) => folder,
                 None => return Ok(()),
             },
@@ -229,7 +265,8 @@ impl Pipeline<'_> {
             inputs,
             self.device,
         )?;
-        let run = self.run_settings(&folder, section, None);
+        let settings = self.settings_of(PipelineStage::LanguageModel)?;
+        let run = self.run_settings(&folder, &settings);
         self.device.seed(self.config.seed);
         match train(&stage, bart.init(self.device), &section.training, &run)? {
             Outcome::Interrupted { step, .. } => Ok(Some(step)),
@@ -240,7 +277,7 @@ impl Pipeline<'_> {
                     tokenizer,
                     generation: GenerationConfig::default(),
                 };
-                self.publish(PipelineStage::LanguageModel, |folder| {
+                self.publish(PipelineStage::LanguageModel, settings, |folder| {
                     Ok(language_model.save(folder, FloatDType::F32)?)
                 })
             }
@@ -277,9 +314,6 @@ impl Pipeline<'_> {
         for set in sets {
             records.extend(read_texts(set, self.data_root)?);
         }
-        if records.is_empty() {
-            return Err(TrainingError::setting("data", "names no text set"));
-        }
         Ok(records)
     }
 
@@ -308,28 +342,13 @@ impl Pipeline<'_> {
         Ok((tokens, kept))
     }
 
-    /// `given` tells apart the models that the stage is given and that its settings only name.
-    fn run_settings<'b>(
-        &'b self,
-        folder: &'b Path,
-        section: &impl Serialize,
-        given: Option<String>,
-    ) -> Run<'b> {
-        let mut settings = serde_json::json!({
-            "max_tokens": self.config.max_tokens,
-            "pad_to_multiple": self.config.pad_to_multiple,
-            "precision": self.config.precision,
-            "section": serde_json::to_value(section).unwrap_or_default(),
-        });
-        if let Some(given) = given {
-            settings["given"] = given.into();
-        }
+    fn run_settings<'b>(&'b self, folder: &'b Path, settings: &StageSettings) -> Run<'b> {
         Run {
             folder,
             device: self.device,
             precision: self.config.precision,
             seed: self.config.seed,
-            fingerprint: settings.to_string(),
+            fingerprint: settings.fingerprint.clone(),
             stop: self.stop,
         }
     }
@@ -338,8 +357,10 @@ impl Pipeline<'_> {
     fn publish(
         &self,
         stage: PipelineStage,
+        settings: StageSettings,
         write: impl FnOnce(&Path) -> Result<(), TrainingError>,
     ) -> Result<Option<u64>, TrainingError> {
+        self.write_settings(stage, &settings)?;
         write_folder(&self.result(stage), write)?;
         Ok(None)
     }

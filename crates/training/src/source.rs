@@ -215,37 +215,16 @@ impl SourceSet {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::{Mutex, MutexGuard, PoisonError};
-
-    use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
+    use latent_text_testing::{device_turn, language_model, tiny_bart};
 
     use super::*;
 
     pub(crate) const SOURCES: [&str; 4] =
         ["name[A], food[B]", "name[C]", "name[A], food[B]", "area[riverside]"];
 
-    /// The device's generator is shared by all threads.
-    pub(crate) fn device_turn() -> MutexGuard<'static, ()> {
-        static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An encoder of width 16 with fresh weights.
     pub(crate) fn reader(device: &Device) -> Arc<SourceReader> {
-        let tokenizer = TextTokenizer::train_byte_level_bpe(SOURCES, 300).expect("a tokenizer");
-        let config = BartConfig {
-            vocab_size: tokenizer.vocab_size(),
-            max_position_embeddings: 24,
-            d_model: 16,
-            encoder_layers: 1,
-            decoder_layers: 1,
-            encoder_attention_heads: 2,
-            decoder_attention_heads: 2,
-            encoder_ffn_dim: 32,
-            decoder_ffn_dim: 32,
-            ..BartConfig::default()
-        };
-        let language_model = LanguageModel::new(config, tokenizer, device).expect("a model");
+        let language_model = language_model(SOURCES, 300, tiny_bart(16, 24), device);
         Arc::new(SourceReader::new(language_model, 24).expect("a reader"))
     }
 

@@ -133,6 +133,12 @@ pub trait Stage {
     /// Its name in files and messages.
     fn name(&self) -> &'static str;
 
+    /// What its classes are called, in their order, if it has classes; a checkpoint made under other
+    /// names is refused. Default none.
+    fn class_names(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Makes batch number `k` of the training, a function of the seed and `k` alone.
     fn batches(&self) -> Box<dyn FnMut(u64) -> Self::Batch + Send>;
 
@@ -264,6 +270,10 @@ impl<'a, S: Stage> Trainer<'a, S> {
             (state.layout != expected.layout, "its model has other parameters"),
             (state.seed != expected.seed, "it was made with another seed"),
             (state.fingerprint != expected.fingerprint, "it was made with other settings"),
+            (
+                state.class_names.is_some() && state.class_names != expected.class_names,
+                "its data had other labels",
+            ),
             (
                 checkpoint.average.is_some() != self.ema.is_some(),
                 "only one of it and the settings has a running average",
@@ -449,6 +459,7 @@ impl<'a, S: Stage> Trainer<'a, S> {
             optimizer_time: optimizer_time.unwrap_or(0),
             average_updates: self.ema.as_ref().map_or(0, |ema| ema.updates),
             fingerprint: self.run.fingerprint.clone(),
+            class_names: self.stage.class_names().map(<[String]>::to_vec),
             layout: self.layout.clone(),
         }
     }

@@ -101,6 +101,18 @@ fn gzip_files_may_have_several_members() {
 }
 
 #[test]
+fn repetitions_without_bound_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("texts.txt"), "a\nb\n").expect("a file");
+    for repeat in [latent_text_training::data::MOST_REPEATED / 2 + 1, usize::MAX] {
+        let config = DatasetConfig { repeat, ..DatasetConfig::new("texts.txt") };
+        let error = read_texts(&config, folder.path()).expect_err("too many");
+        assert!(matches!(error, DataError::TooManyRecords { records: 2, .. }), "{error:?}");
+        assert!(error.to_string().contains("`repeat`"), "{error}");
+    }
+}
+
+#[test]
 fn limit_and_repeat() {
     let read = |limit, repeat| {
         let records = read_file("a.txt", b"a\nb\nc\n", |config| {

@@ -65,6 +65,11 @@ impl DiffusionSection {
             && (objective.source_dropout > 0.0 || self.source.is_none())
     }
 
+    /// Whether texts have labels or sources.
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.some_labelled() || self.source.is_some()
+    }
+
     fn some_labelled(&self) -> bool {
         self.data.iter().any(|set| set.label_column.is_some())
     }
@@ -111,7 +116,7 @@ impl DiffusionSection {
 
     fn check_lengths(&self) -> Result<(), TrainingError> {
         let Some(lengths) = &self.lengths else { return Ok(()) };
-        if !self.some_labelled() && self.source.is_none() {
+        if !self.has_conditions() {
             return Err(TrainingError::setting(
                 "diffusion.lengths",
                 "has nothing to predict lengths from, neither labels nor sources; leave it out, and lengths \

@@ -162,6 +162,21 @@ pub enum DataError {
         /// How many there are.
         records: usize,
     },
+    /// The records, repeated as asked for, are too many.
+    #[error(
+        "data set {path}: `repeat` is {repeat}, but {records} records so many times are more than {most}; \
+         repeat them less"
+    )]
+    TooManyRecords {
+        /// The data file.
+        path: PathBuf,
+        /// How many times the records were to be given.
+        repeat: usize,
+        /// How many there are.
+        records: usize,
+        /// The most that may come of them.
+        most: usize,
+    },
     /// The file holds no text at all.
     #[error("data set {path}: the file has no texts")]
     NoTexts {

@@ -53,9 +53,9 @@ pub struct LatentSource<'a> {
 /// else computed and written there.
 ///
 /// # Errors
-/// [`TrainingError::File`], [`TrainingError::Weights`] or [`TrainingError::Device`];
-/// [`TrainingError::Interrupted`] if `stop` was
-/// set on the way.
+/// [`TrainingError::File`], [`TrainingError::Weights`] or [`TrainingError::Autoencoder`];
+/// [`TrainingError::Interrupted`] if `stop` was set on the way, [`TrainingError::Setting`] if there is
+/// no text.
 pub fn cached_latents(
     path: &Path,
     source: LatentSource<'_>,

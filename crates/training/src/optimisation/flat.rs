@@ -77,8 +77,8 @@ impl FlatLayout {
     }
 
     /// `module` with its parameters taken from `values` (shape `[len]`), cast to `dtype`; as leaves
-    /// of a new graph if `trained`, else without autodiff. Those without a place in the vector keep
-    /// their values, in `dtype`.
+    /// of a new graph if `trained`, else without autodiff. Those without a place in the vector stay as
+    /// they are, in their own dtype, so that nothing of them is lost on the way.
     ///
     /// # Panics
     /// If `module` or `values` does not have this layout.
@@ -91,7 +91,7 @@ impl FlatLayout {
     ) -> M {
         assert_eq!(values.dims()[0], self.len(), "the vector does not have the module's layout");
         let values = values.clone().cast(dtype);
-        module.map(&mut Scatterer { values, dtype, trained, offset: 0 })
+        module.map(&mut Scatterer { values, trained, offset: 0 })
     }
 }
 
@@ -141,7 +141,6 @@ impl ModuleVisitor for Gatherer {
 
 struct Scatterer {
     values: Tensor<1>,
-    dtype: FloatDType,
     trained: bool,
     offset: usize,
 }
@@ -150,7 +149,7 @@ impl ModuleMapper for Scatterer {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if !is_trained(&param) {
             return param.map(|value| {
-                let value = value.inner().cast(self.dtype);
+                let value = value.inner();
                 if self.trained { value.autodiff() } else { value }
             });
         }
@@ -161,5 +160,29 @@ impl ModuleMapper for Scatterer {
         let value = if self.trained { value.autodiff().require_grad() } else { value };
         let (id, _, mapper) = param.consume();
         Param::from_mapped_value(id, value, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::LinearConfig;
+    use burn::tensor::{DType, Device};
+
+    use super::*;
+
+    #[test]
+    fn constants_keep_every_digit_through_passes_in_bf16() {
+        const CONSTANT: f32 = 0.1;
+        let device = Device::default();
+        let mut layer = LinearConfig::new(2, 1).init(&device);
+        layer.bias = layer.bias.map(|bias| bias.map(|bias| bias.zeros_like() + CONSTANT).no_grad());
+        let layout = FlatLayout::of(&layer);
+        let values = layout.gather(&layer);
+
+        let passes = layout.scatter(layer, &values, FloatDType::BF16, true);
+        assert_eq!(passes.weight.dtype(), DType::BF16);
+        let finished = layout.scatter(passes, &values, FloatDType::F32, false);
+        let bias = finished.bias.expect("a bias").val();
+        assert_eq!(bias.try_into_vec_as::<f32>().expect("one value"), [CONSTANT]);
     }
 }

@@ -1,8 +1,7 @@
 use burn::tensor::FloatDType;
-use latent_text_autoencoder::{AutoencoderConfig, LanguageAutoencoder, LatentSpace};
+use latent_text_autoencoder::{LanguageAutoencoder, LatentSpace};
 use latent_text_language_model::{EncoderDecoderConfig, LanguageModel};
 
-use super::fingerprint::Fingerprint;
 use super::{Pipeline, PipelineStage};
 use crate::TrainingError;
 use crate::config::{AutoencoderSection, OwnStates};
@@ -47,7 +46,8 @@ impl Pipeline<'_> {
             Outcome::Finished((perceiver, language_model)) => {
                 let space = LatentSpace::Perceiver { perceiver, config };
                 let autoencoder = LanguageAutoencoder::new(language_model, space)?;
-                self.publish(PipelineStage::Autoencoder, |folder| {
+                let settings = self.settings_of(PipelineStage::Autoencoder)?;
+                self.publish(PipelineStage::Autoencoder, settings, |folder| {
                     Ok(autoencoder.save(folder, FloatDType::F32)?)
                 })
             }
@@ -56,11 +56,21 @@ impl Pipeline<'_> {
 
     /// An autoencoder with nothing to train: latents are the encoder's states.
     fn encoder_states(&self) -> Result<Option<u64>, TrainingError> {
+        let checkpoints = self.folder(PipelineStage::Autoencoder).join("checkpoints");
+        if checkpoints.exists() {
+            return Err(TrainingError::Checkpoint {
+                path: checkpoints,
+                problem: "it was made with other settings, under which an autoencoder is trained; resume \
+                          with the configuration it was made with, or train into another folder"
+                    .to_string(),
+            });
+        }
         let language_model = self.language_model_of_autoencoder()?;
         let config = self.config.encoder_latents(language_model.config.d_model());
         let autoencoder =
             LanguageAutoencoder::new(language_model, LatentSpace::Encoder { config })?;
-        self.publish(PipelineStage::Autoencoder, |folder| {
+        let settings = self.settings_of(PipelineStage::Autoencoder)?;
+        self.publish(PipelineStage::Autoencoder, settings, |folder| {
             Ok(autoencoder.save(folder, FloatDType::F32)?)
         })
     }
@@ -91,16 +101,13 @@ impl Pipeline<'_> {
     ) -> Result<Outcome<M>, TrainingError> {
         let section = self.config.autoencoder_training()?;
         let folder = self.folder(PipelineStage::Autoencoder);
-        let given = match self.given_language_model() {
-            Some(folder) => Some(Fingerprint::new().folder(&folder)?.finish()),
-            None => None,
-        };
-        let run = self.run_settings(&folder, section, given);
+        let settings = self.settings_of(PipelineStage::Autoencoder)?;
+        let run = self.run_settings(&folder, &settings);
         train(stage, model, &section.training, &run)
     }
 
     fn language_model_of_autoencoder(&self) -> Result<LanguageModel, TrainingError> {
-        let folder = match self.given_language_model() {
+        let folder = match self.given_language_model()? {
             Some(folder) => folder,
             None => self.finished(PipelineStage::LanguageModel, "autoencoder")?,
         };
@@ -110,13 +117,9 @@ impl Pipeline<'_> {
     /// Looks at the configuration of a language model from a folder, which the shape of the autoencoder
     /// depends on.
     pub(super) fn check_given_language_model(&self) -> Result<(), TrainingError> {
-        let Some(folder) = self.given_language_model() else { return Ok(()) };
+        let Some(folder) = self.given_language_model()? else { return Ok(()) };
         let language_model = EncoderDecoderConfig::from_folder(&folder)?;
-        let dim_lm = language_model.d_model();
-        let config: AutoencoderConfig = match self.config.autoencoder.training() {
-            Some(section) => section.perceiver(dim_lm, self.config.max_tokens).into(),
-            None => self.config.encoder_latents(dim_lm).into(),
-        };
+        let config = self.config.autoencoder_on(language_model.d_model());
         config.validate_with(&language_model)?;
         self.config.check_fit(&config)
     }

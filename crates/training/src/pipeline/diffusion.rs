@@ -32,13 +32,13 @@ impl Pipeline<'_> {
 
         let config = self.model_config(&models, labels, &train_split)?;
         let stage = self.diffusion_stage(&models, &config, train_split, validation)?;
-        let given = self.given_models(&models)?;
-        let lengths = match self.length_predictor(&config, &stage, given.clone())? {
+        let settings = self.settings_of(PipelineStage::Diffusion)?;
+        let lengths = match self.length_predictor(&config, &stage, &settings)? {
             Outcome::Interrupted { step, .. } => return Ok(Some(step)),
             Outcome::Finished(lengths) => lengths,
         };
         let folder = self.folder(PipelineStage::Diffusion);
-        let run = self.run_settings(&folder, section, given);
+        let run = self.run_settings(&folder, &settings);
         self.device.seed(self.config.seed);
         let denoiser = config.denoiser.init(self.device);
         match train(&stage, denoiser, &section.training, &run)? {
@@ -50,7 +50,7 @@ impl Pipeline<'_> {
                 if let Some((config, predictor)) = lengths {
                     model = model.with_length_predictor(config, predictor)?;
                 }
-                self.publish(PipelineStage::Diffusion, |folder| {
+                self.publish(PipelineStage::Diffusion, settings, |folder| {
                     Ok(model.save(folder, FloatDType::F16)?)
                 })
             }
@@ -80,6 +80,7 @@ impl Pipeline<'_> {
             statistics: train.set.latents.statistics().clone(),
             lengths: varying.then(|| train.lengths(max_latents)).transpose()?,
             length_predictor: None,
+            weaker_denoiser: None,
             sampling: section.sampling.clone(),
             decoding: section.decoding.clone(),
         })
@@ -132,7 +133,7 @@ fn assemble(
 }
 
 /// The labels that occur, in alphabetical order; none if no text has one.
-fn labels_of(records: &[Record]) -> Result<Option<ClassLabels>, TrainingError> {
+pub(super) fn labels_of(records: &[Record]) -> Result<Option<ClassLabels>, TrainingError> {
     let mut names: Vec<&String> =
         records.iter().filter_map(|record| record.label.as_ref()).collect();
     names.sort();

@@ -14,7 +14,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use latent_text_conditioning::ClassLabels;
 use latent_text_denoiser::{Conditions, DenoisingNetwork};
 use latent_text_diffusion::{
-    NoiseSchedule, Prediction, TimeSampler, loss, masked_loss_per_sample, weighted_loss,
+    NoiseSchedule, Prediction, TimeSampler, loss_per_sample, masked_loss_per_sample,
 };
 
 pub use batches::DiffusionBatch;
@@ -82,6 +82,10 @@ impl Stage for DiffusionStage {
         "diffusion"
     }
 
+    fn class_names(&self) -> Option<&[String]> {
+        self.labels.as_ref().map(ClassLabels::names)
+    }
+
     fn batches(&self) -> Box<dyn FnMut(u64) -> DiffusionBatch + Send> {
         let DiffusionObjective { class_dropout, source_dropout, .. } = self.objective;
         let dropout = ConditionDropout { class: class_dropout, source: source_dropout };
@@ -129,7 +133,7 @@ impl Stage for DiffusionStage {
 }
 
 impl DiffusionStage {
-    /// The mean over the samples of each one's loss over its real latents.
+    /// The mean over the samples of each one's loss over its real latents, times its weight.
     fn batch_loss(
         &self,
         output: Tensor<3>,
@@ -138,13 +142,13 @@ impl DiffusionStage {
         weights: Option<Tensor<1>>,
     ) -> Tensor<1> {
         let kind = self.objective.loss;
-        match (mask, weights) {
-            (None, None) => loss(kind, output, target),
-            (None, Some(weights)) => weighted_loss(kind, output, target, weights),
-            (Some(mask), None) => masked_loss_per_sample(kind, output, target, mask).mean(),
-            (Some(mask), Some(weights)) => {
-                (masked_loss_per_sample(kind, output, target, mask) * weights).mean()
-            }
+        let losses = match mask {
+            None => loss_per_sample(kind, output, target),
+            Some(mask) => masked_loss_per_sample(kind, output, target, mask),
+        };
+        match weights {
+            None => losses.mean(),
+            Some(weights) => (losses * weights).mean(),
         }
     }
 }

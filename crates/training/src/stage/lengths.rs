@@ -73,6 +73,10 @@ impl Stage for LengthStage {
         "lengths"
     }
 
+    fn class_names(&self) -> Option<&[String]> {
+        self.labels.as_ref().map(ClassLabels::names)
+    }
+
     fn batches(&self) -> Box<dyn FnMut(u64) -> LengthBatch + Send> {
         self.batch_maker(&self.train, self.class_dropout)
     }

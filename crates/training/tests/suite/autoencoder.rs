@@ -15,6 +15,7 @@ use latent_text_language_model::{
     TokenBatch, cross_entropy, shift_language_first, shift_right,
 };
 use latent_text_nn::weights::TensorFile;
+use latent_text_testing::device_turn;
 use latent_text_training::report::read_metrics;
 use latent_text_training::stage::{AutoencoderInputs, AutoencoderObjective, AutoencoderStage};
 use latent_text_training::{
@@ -22,7 +23,7 @@ use latent_text_training::{
 };
 use tempfile::TempDir;
 
-use crate::common::{assert_same, copy, device_turn, files};
+use crate::common::{assert_same, copy, files};
 
 /// The repository, read when the test runs: checkouts may share one target folder.
 fn repository() -> PathBuf {

@@ -22,6 +22,7 @@ fn checkpoint(step: u64, device: &Device) -> Checkpoint {
             optimizer_time: step as usize,
             average_updates: step,
             fingerprint: "settings".to_string(),
+            class_names: None,
             layout: FlatLayout::of(&LinearConfig::new(INPUTS, OUTPUTS).init(device)),
         },
         parameters: filled(0.1),

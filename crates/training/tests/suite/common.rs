@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::nn::{DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor, TensorData};
@@ -13,13 +13,6 @@ use latent_text_training::{
     Outcome, Precision, Run, Stage, TrainerConfig, TrainingError, Validation, train,
 };
 use rand::RngExt;
-
-/// All threads of a process share the device's generator of random numbers, so tests that depend on
-/// it take turns.
-pub fn device_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     tensor.clone().try_into_vec_as::<f32>().expect("a float tensor")

@@ -461,3 +461,42 @@ fn what_older_checkpoints_of_the_first_stages_are_compared_by_is_unchanged() {
     let expected = ["data", "model", "noising", "training", "validation", "vocabulary"];
     assert_eq!(keys(&section), expected);
 }
+
+#[test]
+fn settings_that_a_finished_model_could_not_use_are_refused_at_once() {
+    let labelled =
+        MINIMAL.replace("path = \"texts.txt\"", "path = \"texts.csv\", label_column = \"kind\"");
+    let auto = "{ name = \"autoguidance\", scale = 2.0 }";
+    for (text, section, setting, named) in [
+        (&labelled, "sampling", format!("guidance = {auto}"), "weaker denoiser"),
+        (
+            &labelled,
+            "sampling",
+            format!("guidance = {{ name = \"rescaled\", inner = {auto} }}"),
+            "weaker denoiser",
+        ),
+        (
+            &MINIMAL.to_string(),
+            "sampling",
+            "guidance = { name = \"classifier_free\", scale = 2.0 }".to_string(),
+            "without labels and sources",
+        ),
+        (&labelled, "decoding", "returns = 2".to_string(), "diffusion.decoding.returns"),
+        (&labelled, "decoding", "decoding = { beam = { beams = 0 } }".to_string(), "beams"),
+        (
+            &labelled,
+            "decoding",
+            "decoding = { sampling = { top_p = nan } }".to_string(),
+            "diffusion.decoding",
+        ),
+        (&labelled, "decoding", "prefix = [1000000]".to_string(), "1000000"),
+    ] {
+        let text = format!("{text}\n[diffusion.{section}]\n{setting}\n");
+        let error = read(&text).0.expect_err(named);
+        assert!(!matches!(error, TrainingError::Config { .. }), "{error:?}");
+        assert!(error.to_string().contains(named), "{error} does not name {named}");
+    }
+    let text = format!("{MINIMAL}\n[autoencoder.objective]\ntoken_replacement = \"random\"\n");
+    let error = read(&text).0.expect_err("no token is replaced");
+    assert!(error.to_string().contains("autoencoder.objective.token_replacement"), "{error}");
+}

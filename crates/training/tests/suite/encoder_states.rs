@@ -11,14 +11,15 @@ use latent_text_autoencoder::{LanguageAutoencoder, LatentStatisticsAccumulator};
 use latent_text_conditioning::LengthDistribution;
 use latent_text_denoiser::DenoisingNetwork;
 use latent_text_generation::{LatentText, Lengths, Request};
-use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
+use latent_text_language_model::{BartConfig, LanguageModel};
 use latent_text_nn::weights::TensorFile;
+use latent_text_testing::{device_turn, tiny_bart};
 use latent_text_training::{
     Pipeline, PipelineStage, Precision, Progress, TrainingConfig, TrainingError,
 };
 use tempfile::TempDir;
 
-use crate::common::{assert_same, copy, device_turn, files};
+use crate::common::{assert_same, copy, files};
 
 const MAX_TOKENS: usize = 24;
 const WIDTH: usize = 16;
@@ -131,21 +132,8 @@ impl Workshop {
 
 fn language_model(device: &Device) -> LanguageModel {
     let lines = records(30);
-    let tokenizer = TextTokenizer::train_byte_level_bpe(lines.lines(), 400).expect("a tokenizer");
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: MAX_TOKENS,
-        d_model: WIDTH,
-        encoder_layers: 1,
-        decoder_layers: 1,
-        encoder_attention_heads: 2,
-        decoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_ffn_dim: 32,
-        init_std: 0.5,
-        ..BartConfig::default()
-    };
-    LanguageModel::new(config, tokenizer, device).expect("a language model")
+    let config = BartConfig { init_std: 0.5, ..tiny_bart(WIDTH, MAX_TOKENS) };
+    latent_text_testing::language_model(lines.lines(), 400, config, device)
 }
 
 /// Texts of different lengths; those that are labelled high are longer.

@@ -4,11 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentSpace, PerceiverConfig};
-use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer, TokenBatch};
+use latent_text_language_model::TokenBatch;
+use latent_text_testing::{device_turn, tiny_bart};
 use latent_text_training::latents::{LatentSet, LatentSource, cached_latents};
 use latent_text_training::{Padding, Precision, TrainingError};
 
-use crate::common::{device_turn, largest_difference, values};
+use crate::common::{largest_difference, values};
 
 const MAX_TOKENS: usize = 24;
 const TEXTS: [&str; 7] = [
@@ -22,19 +23,6 @@ const TEXTS: [&str; 7] = [
 ];
 
 fn autoencoder(seed: u64, device: &Device) -> LanguageAutoencoder {
-    let tokenizer = TextTokenizer::train_byte_level_bpe(TEXTS, 300).expect("a tokenizer");
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: MAX_TOKENS,
-        d_model: 16,
-        encoder_layers: 1,
-        decoder_layers: 1,
-        encoder_attention_heads: 2,
-        decoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_ffn_dim: 32,
-        ..BartConfig::default()
-    };
     let perceiver = PerceiverConfig {
         dim_lm: 16,
         latents: 4,
@@ -47,7 +35,8 @@ fn autoencoder(seed: u64, device: &Device) -> LanguageAutoencoder {
         ..PerceiverConfig::default()
     };
     device.seed(seed);
-    let language_model = LanguageModel::new(config, tokenizer, device).expect("a language model");
+    let bart = tiny_bart(16, MAX_TOKENS);
+    let language_model = latent_text_testing::language_model(TEXTS, 300, bart, device);
     let space = LatentSpace::Perceiver { perceiver: perceiver.init(device), config: perceiver };
     let made = LanguageAutoencoder::new(language_model, space);
     let made = made.expect("an autoencoder");

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use burn::module::Module;
 use burn::nn::{LayerNormConfig, LinearConfig};
 use burn::tensor::{Device, FloatDType};
+use latent_text_testing::device_turn;
 use latent_text_training::TrainerConfig;
 use latent_text_training::optimisation::{
     AdamWConfig, Decay, Ema, EmaConfig, FlatLayout, LearningRateConfig,
@@ -13,8 +14,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::common::{
-    INPUTS, OUTPUTS, Pairs, Place, Regression, device_turn, finish, largest_difference, layer,
-    parameters, values, vector,
+    INPUTS, OUTPUTS, Pairs, Place, Regression, finish, largest_difference, layer, parameters,
+    values, vector,
 };
 
 const TOLERANCE: f32 = 1e-6;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use burn::tensor::Device;
 use latent_text_autoencoder::LatentNorm;
 use latent_text_generation::{LatentText, Request};
+use latent_text_testing::device_turn;
 use latent_text_training::report::read_metrics;
 use latent_text_training::{
     AutoencoderSection, AutoencoderTraining, LanguageModelSection, LanguageModelTraining, Pipeline,
@@ -15,7 +16,7 @@ use latent_text_training::{
 };
 use tempfile::TempDir;
 
-use crate::common::{assert_same, copy, device_turn, files};
+use crate::common::{assert_same, copy, files};
 
 const STEPS: u64 = 8;
 
@@ -363,4 +364,114 @@ fn changed_texts_or_autoencoders_make_new_latents() {
     fs::write(&weights, bytes).expect("writing");
     let other = again(&workshop);
     assert!(other != fewer && other.len() == fewer.len());
+}
+
+#[test]
+fn finished_stages_of_other_settings_are_refused_on_resume() {
+    let _turn = device_turn();
+    let mut workshop = Workshop::new();
+    let output = workshop.folder.path().join("output");
+    workshop.finish(&output, false);
+    let own = workshop.config.clone();
+    let before = files(&output);
+    let resume = |workshop: &Workshop| workshop.run(&output, None, true, &AtomicBool::new(false));
+    let mut longer = [own.clone(), own.clone(), own.clone()];
+    language_model(&mut longer[0]).training.steps += 1;
+    autoencoder(&mut longer[1]).training.steps += 1;
+    longer[2].diffusion.training.steps += 1;
+    let reseeded = TrainingConfig { seed: 8, ..own.clone() };
+    let [first, second, third] = longer;
+    for (config, stage, reason) in [
+        (first, "language-model", "other settings"),
+        (second, "autoencoder", "other settings"),
+        (third, "diffusion", "other settings"),
+        (reseeded, "language-model", "another seed"),
+    ] {
+        workshop.config = config;
+        let error = resume(&workshop).expect_err(reason);
+        let TrainingError::Checkpoint { path, problem } = &error else { panic!("{error:?}") };
+        assert_eq!(*path, output.join(stage).join("settings.json"));
+        assert!(problem.contains(reason), "{problem}");
+        assert!(files(&output) == before);
+    }
+    // Results of versions that kept no settings are taken as they are.
+    for stage in PipelineStage::ALL {
+        fs::remove_file(output.join(stage.name()).join("settings.json")).expect("its settings");
+    }
+    resume(&workshop).expect("it is finished");
+}
+
+#[test]
+fn encoder_states_do_not_take_the_place_of_a_half_trained_perceiver() {
+    let _turn = device_turn();
+    let mut workshop = Workshop::new();
+    let output = workshop.folder.path().join("output");
+    workshop.finish(&output, false);
+    fs::remove_dir_all(output.join("model")).expect("the model");
+    fs::remove_dir_all(output.join("diffusion")).expect("the diffusion");
+    fs::remove_dir_all(output.join("autoencoder/result")).expect("the autoencoder");
+    workshop.config.autoencoder =
+        AutoencoderSection::EncoderStates { latents: latent_text_training::OwnStates::Encoder };
+    let only = Some(PipelineStage::Autoencoder);
+    let mut config = workshop.config.clone();
+    config.diffusion.model = toml::from_str(
+        "latent_dim = 16\nmax_latents = 24\ndim = 16\ndepth = 2\nhead_dim = 8\ndense_connections = 1",
+    )
+    .expect("a shape");
+    workshop.config = config;
+    let error = workshop.run(&output, only, true, &AtomicBool::new(false)).expect_err("refused");
+    let TrainingError::Checkpoint { path, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*path, output.join("autoencoder/checkpoints"));
+    assert!(!output.join("autoencoder/result").exists());
+}
+
+#[test]
+fn labels_that_changed_their_names_are_refused_on_resume_but_for_older_checkpoints() {
+    let _turn = device_turn();
+    let workshop = Workshop::new();
+    let output = workshop.folder.path().join("output");
+    workshop.finish(&output, false);
+    fs::remove_dir_all(output.join("model")).expect("the model");
+    for name in ["train.jsonl", "valid.jsonl"] {
+        let path = workshop.folder.path().join(name);
+        let text = fs::read_to_string(&path).expect("texts");
+        fs::write(&path, text.replace("\"high\"", "\"upper\"")).expect("a file");
+    }
+    let resume = || workshop.run(&output, None, true, &AtomicBool::new(false));
+    let error = resume().expect_err("other labels");
+    assert!(matches!(error, TrainingError::Checkpoint { .. }), "{error:?}");
+    assert!(error.to_string().contains("other labels"), "{error}");
+
+    let state = output.join("diffusion/checkpoints/step-000000008/state.json");
+    let text = fs::read_to_string(&state).expect("a state");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let names = value.as_object_mut().expect("a table").remove("class_names");
+    assert_eq!(names, Some(serde_json::json!(["high", "low"])));
+    fs::write(&state, value.to_string()).expect("writing");
+    resume().expect("as before there were names");
+}
+
+#[test]
+fn labels_of_validation_and_given_folders_are_looked_at_before_any_training() {
+    let _turn = device_turn();
+    let mut workshop = Workshop::new();
+    let output = workshop.folder.path().join("output");
+    let fails = |workshop: &Workshop, named: &str| {
+        let error = workshop.run(&output, None, false, &AtomicBool::new(false)).expect_err(named);
+        assert!(error.to_string().contains(named), "{error}");
+        assert!(!output.exists());
+        error
+    };
+    let own = workshop.config.clone();
+    workshop.config.language_model = Some(LanguageModelSection::Given { folder: "nowhere".into() });
+    fails(&workshop, "language_model.folder");
+    workshop.config = own.clone();
+    workshop.config.diffusion.validation.clear();
+    fails(&workshop, "diffusion.validation");
+    workshop.config = own;
+    let path = workshop.folder.path().join("valid.jsonl");
+    let text = fs::read_to_string(&path).expect("texts").replace("\"high\"", "\"middle\"");
+    fs::write(&path, text).expect("a file");
+    let error = fails(&workshop, "validation data has a label");
+    assert!(matches!(error, TrainingError::UnknownLabel(_)), "{error:?}");
 }

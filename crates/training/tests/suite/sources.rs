@@ -9,11 +9,12 @@ use burn::tensor::{Device, FloatDType};
 use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentSpace, PerceiverConfig};
 use latent_text_denoiser::{DenoiserConfig, DenoisingNetworkConfig};
 use latent_text_generation::{LatentText, Request, SourceEncoder};
-use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
+use latent_text_language_model::LanguageModel;
+use latent_text_testing::{device_turn, tiny_bart};
 use latent_text_training::{Pipeline, PipelineStage, Progress, TrainingConfig, TrainingError};
 use tempfile::TempDir;
 
-use crate::common::{assert_same, copy, device_turn, files};
+use crate::common::{assert_same, copy, files};
 
 const MAX_TOKENS: usize = 24;
 
@@ -112,20 +113,8 @@ impl Workshop {
 
 fn language_model(d_model: usize, device: &Device) -> LanguageModel {
     let lines = records(30);
-    let tokenizer = TextTokenizer::train_byte_level_bpe(lines.lines(), 400).expect("a tokenizer");
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: MAX_TOKENS,
-        d_model,
-        encoder_layers: 1,
-        decoder_layers: 1,
-        encoder_attention_heads: 2,
-        decoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_ffn_dim: 32,
-        ..BartConfig::default()
-    };
-    LanguageModel::new(config, tokenizer, device).expect("a language model")
+    let config = tiny_bart(d_model, MAX_TOKENS);
+    latent_text_testing::language_model(lines.lines(), 400, config, device)
 }
 
 fn shape(config: &mut TrainingConfig) -> &mut DenoiserConfig {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use burn::tensor::Device;
+use latent_text_testing::device_turn;
 use latent_text_training::checkpoint::CheckpointFolder;
 use latent_text_training::optimisation::{AdamWConfig, Decay, EmaConfig, LearningRateConfig};
 use latent_text_training::report::{MetricsLine, read_metrics};
 use latent_text_training::{Outcome, Precision, Run, TrainerConfig, TrainingError, train};
 
 use crate::common::{
-    Pairs, Place, Regression, device_turn, finish, largest_difference, layer, parameters, start,
-    values,
+    Pairs, Place, Regression, finish, largest_difference, layer, parameters, start, values,
 };
 
 fn config(steps: u64) -> TrainerConfig {

@@ -8,11 +8,9 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::{Device, FloatDType};
 use latent_text_autoencoder::{LanguageAutoencoder, LatentNorm, LatentSpace, PerceiverConfig};
 use latent_text_generation::{LatentText, Request};
-use latent_text_language_model::{BartConfig, LanguageModel, TextTokenizer};
+use latent_text_testing::{device_turn, tiny_bart};
 use latent_text_training::{Pipeline, TrainingConfig, TrainingError};
 use tempfile::TempDir;
-
-use crate::common::device_turn;
 
 const CONFIG: &str = r#"
 seed = 7
@@ -63,19 +61,6 @@ impl Workshop {
 
 fn autoencoder(device: &Device) -> LanguageAutoencoder {
     let lines = records(30, "");
-    let tokenizer = TextTokenizer::train_byte_level_bpe(lines.lines(), 300).expect("a tokenizer");
-    let config = BartConfig {
-        vocab_size: tokenizer.vocab_size(),
-        max_position_embeddings: 24,
-        d_model: 16,
-        encoder_layers: 1,
-        decoder_layers: 1,
-        encoder_attention_heads: 2,
-        decoder_attention_heads: 2,
-        encoder_ffn_dim: 32,
-        decoder_ffn_dim: 32,
-        ..BartConfig::default()
-    };
     let perceiver = PerceiverConfig {
         dim_lm: 16,
         latents: 4,
@@ -88,7 +73,8 @@ fn autoencoder(device: &Device) -> LanguageAutoencoder {
         ..PerceiverConfig::default()
     };
     device.seed(3);
-    let language_model = LanguageModel::new(config, tokenizer, device).expect("a language model");
+    let bart = tiny_bart(16, 24);
+    let language_model = latent_text_testing::language_model(lines.lines(), 300, bart, device);
     let space = LatentSpace::Perceiver { perceiver: perceiver.init(device), config: perceiver };
     LanguageAutoencoder::new(language_model, space).expect("an autoencoder")
 }

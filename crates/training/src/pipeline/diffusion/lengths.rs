@@ -2,6 +2,7 @@ use latent_text_conditioning::{LengthPredictor, LengthPredictorConfig};
 use latent_text_generation::ModelConfig;
 
 use crate::TrainingError;
+use crate::pipeline::settings::StageSettings;
 use crate::pipeline::{Pipeline, PipelineStage};
 use crate::stage::{DiffusionStage, LengthStage};
 use crate::trainer::{Outcome, train};
@@ -16,7 +17,7 @@ impl Pipeline<'_> {
         &self,
         model: &ModelConfig,
         diffusion: &DiffusionStage,
-        given: Option<String>,
+        settings: &StageSettings,
     ) -> Result<Outcome<Option<(LengthPredictorConfig, LengthPredictor)>>, TrainingError> {
         let section = &self.config.diffusion;
         let (Some(lengths), Some(counted)) = (&section.lengths, &model.lengths) else {
@@ -39,7 +40,7 @@ impl Pipeline<'_> {
             device: self.device.clone(),
         };
         let folder = self.folder(PipelineStage::Diffusion).join(FOLDER);
-        let run = self.run_settings(&folder, section, given);
+        let run = self.run_settings(&folder, settings);
         self.device.seed(self.config.seed);
         let outcome = train(&stage, config.init(self.device), &lengths.training, &run)?;
         Ok(outcome.map(|predictor| Some((config, predictor))))

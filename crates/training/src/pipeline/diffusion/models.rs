@@ -9,7 +9,6 @@ use latent_text_nn::cast_module;
 
 use crate::TrainingError;
 use crate::config::AutoencoderSection;
-use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::{Pipeline, PipelineStage};
 use crate::source::SourceEncoderChoice;
 
@@ -27,13 +26,14 @@ pub(super) struct FrozenSourceEncoder {
     pub(super) reader: Arc<SourceReader>,
     /// The language model in f32, if it is not the autoencoder's.
     pub(super) own: Option<LanguageModel>,
-    pub(super) own_folder: Option<PathBuf>,
 }
 
 impl Pipeline<'_> {
     pub(super) fn frozen_models(&self) -> Result<FrozenModels, TrainingError> {
         let autoencoder_folder = match &self.config.autoencoder {
-            AutoencoderSection::Given { folder } => self.data_root.join(folder),
+            AutoencoderSection::Given { folder } => {
+                self.given_folder("autoencoder.folder", folder)?
+            }
             AutoencoderSection::EncoderStates { .. } | AutoencoderSection::Trained(_) => {
                 self.finished(PipelineStage::Autoencoder, "diffusion")?
             }
@@ -52,7 +52,7 @@ impl Pipeline<'_> {
         let (encoder, own_folder) = match &section.encoder {
             SourceEncoderChoice::Autoencoder => (SourceEncoder::Autoencoder, None),
             SourceEncoderChoice::Folder(path) => {
-                (SourceEncoder::Own, Some(self.data_root.join(path)))
+                (SourceEncoder::Own, Some(self.given_folder("diffusion.source.encoder", path)?))
             }
         };
         let own = match &own_folder {
@@ -62,7 +62,7 @@ impl Pipeline<'_> {
         let language_model = self.for_passes(own.as_ref().unwrap_or(&autoencoder.language_model));
         let reader = Arc::new(SourceReader::new(language_model, section.max_tokens)?);
         let config = SourceConfig { encoder, max_tokens: section.max_tokens };
-        Ok(Some(FrozenSourceEncoder { config, reader, own, own_folder }))
+        Ok(Some(FrozenSourceEncoder { config, reader, own }))
     }
 
     /// A copy in the dtype of the passes.
@@ -70,25 +70,5 @@ impl Pipeline<'_> {
         let mut copy = language_model.clone();
         copy.model = cast_module(copy.model, self.config.precision.dtype());
         copy
-    }
-
-    /// Tells apart the models that this training did not make itself; none if there are no such.
-    pub(super) fn given_models(
-        &self,
-        models: &FrozenModels,
-    ) -> Result<Option<String>, TrainingError> {
-        let given = matches!(self.config.autoencoder, AutoencoderSection::Given { .. });
-        let own_folder = models.sources.as_ref().and_then(|sources| sources.own_folder.as_ref());
-        if !given && own_folder.is_none() {
-            return Ok(None);
-        }
-        let mut fingerprint = Fingerprint::new();
-        if given {
-            fingerprint = fingerprint.autoencoder(&models.autoencoder_folder)?;
-        }
-        if let Some(folder) = own_folder {
-            fingerprint = fingerprint.folder(folder)?;
-        }
-        Ok(Some(fingerprint.finish()))
     }
 }

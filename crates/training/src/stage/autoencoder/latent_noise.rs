@@ -29,8 +29,9 @@ mod tests {
     use burn::tensor::{Device, TensorData};
     use latent_text_autoencoder::LatentStatisticsAccumulator;
 
+    use latent_text_testing::device_turn;
+
     use super::*;
-    use crate::source::tests::device_turn;
 
     const DIM: usize = 4;
 

@@ -132,3 +132,34 @@ fn with_dropout<M: Module>(module: M, active: bool) -> M {
 
     module.map(&mut Switch(active))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use burn::tensor::{DType, Device};
+    use latent_text_language_model::LanguageModel;
+
+    use super::*;
+    use crate::optimisation::FlatLayout;
+
+    #[test]
+    fn a_bart_in_bf16_adds_its_constant_as_if_it_were_in_bf16_too() {
+        let device = Device::default();
+        let folder = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo"))
+            .join("../language-model/tests/fixtures/bart");
+        let model = LanguageModel::load(&folder, &device).expect("a model").model;
+        let layout = FlatLayout::of(&model);
+        let values = layout.gather(&model);
+        let logits = |model: &EncoderDecoder| {
+            let ids = Tensor::<2, Int>::from_data([[0, 5, 7, 2]], &device);
+            let states = model.encode(ids.clone(), None);
+            model.decode(ids, states, None)
+        };
+        let trained = logits(&layout.scatter(model.clone(), &values, FloatDType::BF16, false));
+        let cast = logits(&cast_module(model, FloatDType::BF16));
+        assert_eq!(trained.dtype(), DType::BF16);
+        let values = |logits: Tensor<3>| logits.cast(FloatDType::F32).try_into_vec_as::<f32>();
+        assert_eq!(values(trained).expect("logits"), values(cast).expect("logits"));
+    }
+}

@@ -98,6 +98,10 @@ impl AutoencoderObjective {
                 format!("is {}, must lie in 0..=1", self.token_dropout),
             );
         }
+        if self.token_dropout == 0.0 && self.token_replacement != TokenReplacement::default() {
+            let problem = "is of no use, as token_dropout is 0; leave it out, or drop tokens";
+            return refuse("token_replacement", problem.to_string());
+        }
         Ok(())
     }
 }

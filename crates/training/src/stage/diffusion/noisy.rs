@@ -53,9 +53,7 @@ impl DiffusionStage {
         let ints = |values: &[i32]| {
             Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [rows]), &self.device)
         };
-        let alphas: Vec<f32> =
-            batch.times.iter().map(|&time| self.schedule.alpha(time) as f32).collect();
-        let alpha = Tensor::from_floats(alphas.as_slice(), &self.device);
+        let alpha = self.schedule.alphas(&batch.times, &self.device);
         let Latents { values: x0, mask } = set.latents.select(&batch.indices);
         let eps = x0.random_like(Distribution::Normal(0.0, 1.0));
         Noisy {

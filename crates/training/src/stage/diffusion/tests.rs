@@ -7,10 +7,11 @@ mod varying;
 use burn::tensor::{Distribution, FloatDType};
 use latent_text_denoiser::{DenoiserConfig, DenoisingNetworkConfig};
 use latent_text_diffusion::{NoiseScheduleConfig, TimeSampling};
+use latent_text_testing::device_turn;
 
 use super::*;
 use crate::optimisation::FlatLayout;
-use crate::source::tests::{SOURCES, device_turn, reader};
+use crate::source::tests::{SOURCES, reader};
 
 const TEXTS: usize = 12;
 /// All texts.
