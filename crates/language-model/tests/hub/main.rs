@@ -1,8 +1,5 @@
 //! Downloads by name, from a hub on this machine.
 
-#[allow(dead_code, reason = "shared with the suite")]
-#[path = "../suite/common.rs"]
-mod common;
 mod server;
 
 use std::error::Error;
@@ -10,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
-use common::{distance, fixture};
 use latent_text_language_model::hub::{HubError, HubOptions, download};
 use latent_text_language_model::{EncoderDecoder, LanguageModel, LanguageModelError};
+use latent_text_testing::{distance, fixture};
 use server::{COMMIT, NAME, Server};
 use tempfile::TempDir;
 
