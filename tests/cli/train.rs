@@ -168,7 +168,7 @@ fn a_finished_model_s_autoencoder_learns_to_write_for_sources() {
         command
     };
     write(&head.replace("run/model", "run/modell"), source);
-    refuses(project.path(), &mut train(), &["run/modell", "autoencoder.json"]);
+    refuses(project.path(), &mut train(), &["run/modell", "autoencoder.folder"]);
     write(head, "");
     refuses(project.path(), &mut train(), &["diffusion.source", "source_column"]);
     write(head, "source = { max_tokens = 25 }");
@@ -285,7 +285,7 @@ fn a_configuration_that_makes_no_sense_is_an_error() {
         ("vocabulary = 300", "vocabulary = 100", "vocab"),
         ("dim = 16\ndepth", "dim = 20\ndepth", "`dim`"),
         ("max_latents = 4", "max_latents = 3", "diffusion.model"),
-        ("[{ path = \"texts.csv\" }]", "[]", "names no text set"),
+        ("[{ path = \"texts.csv\" }]", "[]", "name a text set"),
     ] {
         let project = edited(from, to);
         refuses(project.path(), &mut train(project.path()), &[expected]);
