@@ -118,6 +118,7 @@ impl LatentText {
             let latents = self.denormalise(x0.clone());
             let texts = self.autoencoder.decode_latents(latents, decoding, &seeds)?;
             let scores = self.scores(&mut rule, &x0, &texts, candidates)?;
+            let vectors = request.with_latents.then(|| x0.real_values()).transpose()?;
             for text in batch.texts() {
                 let rows = (text - first) * candidates..(text - first + 1) * candidates;
                 let scores = scores.as_ref().map(|scores| &scores[rows.clone()]);
@@ -136,10 +137,10 @@ impl LatentText {
                     } else {
                         Vec::new()
                     },
-                    latents: match request.with_latents {
-                        true => Some(latent_vectors(&x0, row)?),
-                        false => None,
-                    },
+                    latents: vectors.as_ref().map(|vectors| {
+                        let dim = self.autoencoder.latent_dim();
+                        vectors[row].chunks(dim).map(<[f32]>::to_vec).collect()
+                    }),
                 });
             }
         }
@@ -201,12 +202,6 @@ fn check_finite(batch: Batch, x0: &Latents) -> Result<(), GenerationError> {
 /// The seed of one text's decoding, apart from its neighbours'.
 fn decoding_seed(seed: u64, stream: u64) -> u64 {
     seed.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-fn latent_vectors(x0: &Latents, row: usize) -> Result<Vec<Vec<f32>>, GenerationError> {
-    let [_, _, dim] = x0.values.dims();
-    let values = x0.clone().of_texts(row..row + 1).real_values()?.concat();
-    Ok(values.chunks(dim).map(<[f32]>::to_vec).collect())
 }
 
 #[cfg(test)]

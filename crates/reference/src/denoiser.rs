@@ -40,10 +40,6 @@ fn config(
     let sizes = Sizes::read(arguments, tensors, tensors.has("seq2seq_proj.weight"))?;
     let dense_connections = tensors.count("encoder.dense_projections.");
     arguments.check_size("num_dense_connections", dense_connections)?;
-    let classes = match tensors.has("class_embedding.0.weight") {
-        true => Some(classes(tensors, "class_embedding.0.weight")?),
-        false => None,
-    };
     let source_dim = match tensors.has("seq2seq_proj.weight") {
         true => Some(tensors.shape::<2>("seq2seq_proj.weight")?[1]),
         false => None,
@@ -60,16 +56,19 @@ fn config(
         // Its weights were trained with what the published code computes.
         skips: SkipRule::ReferenceStack,
         dropout: sizes.dropout,
-        classes,
+        classes: classes(tensors, "class_embedding.0.weight")?,
         source_dim,
     })
 }
 
-/// The number of classes of a table that has the null class behind them.
-pub(crate) fn classes(tensors: &Tensors<'_>, table: &str) -> Result<usize, ReferenceError> {
+/// The number of classes of a table that has the null class behind them; none without the table.
+pub(crate) fn classes(tensors: &Tensors<'_>, table: &str) -> Result<Option<usize>, ReferenceError> {
+    if !tensors.has(table) {
+        return Ok(None);
+    }
     let [rows, _] = tensors.shape(table)?;
     match rows.checked_sub(1) {
-        Some(classes) if classes > 0 => Ok(classes),
+        Some(classes) if classes > 0 => Ok(Some(classes)),
         _ => Err(tensors.refused(format!(
             "has {rows} rows in `{}`, which are too few for classes and the null class",
             tensors.full(table)

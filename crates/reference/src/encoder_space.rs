@@ -51,10 +51,7 @@ pub(crate) fn config(
         time_dim_mult: sizes.time_dim_mult,
         relative_buckets,
         dropout: sizes.dropout,
-        classes: match tensors.has(CLASSES) {
-            true => Some(classes(tensors, CLASSES)?),
-            false => None,
-        },
+        classes: classes(tensors, CLASSES)?,
         ..EncoderSpaceDenoiserConfig::default()
     })
 }
