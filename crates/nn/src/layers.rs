@@ -5,20 +5,56 @@ use burn::tensor::{DType, FloatDType, Int, Tensor, activation, module};
 /// Applies `layer` to the last dimension of `x`, of shape `[.., d_input]`; returns `[.., d_output]`.
 ///
 /// All leading dimensions are flattened into one, because a product of two matrices is up to twice
-/// as fast as the same product with a batch dimension on GPU backends.
+/// as fast as the same product with a batch dimension on GPU backends. Where the layer is trained on
+/// many rows, they are divided into parts, each of which has its own sum of gradients.
 ///
 /// # Panics
 /// If the last dimension of `x` is not `d_input`.
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
-    if D == 2 {
+    let mut shape = x.dims();
+    let rows = shape[..D - 1].iter().product::<usize>();
+    let parts = row_parts(rows, &layer.weight.val());
+    if D == 2 && parts == 1 {
         return layer.forward(x);
     }
-    let mut shape = x.dims();
-    let d_input = shape[D - 1];
-    let rows = shape[..D - 1].iter().product::<usize>();
-    let y = layer.forward(x.reshape([rows, d_input]));
-    shape[D - 1] = y.dims()[1];
-    y.reshape(shape)
+    let [d_input, d_output] = layer.weight.dims();
+    assert_eq!(shape[D - 1], d_input, "the last dimension is not the layer's input");
+    shape[D - 1] = d_output;
+    match parts {
+        1 => layer.forward(x.reshape([rows, d_input])).reshape(shape),
+        _ => linear_in_parts(layer, x.reshape([parts, rows / parts, d_input])).reshape(shape),
+    }
+}
+
+fn linear_in_parts(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let parts = x.dims()[0];
+    let y = x.matmul(layer.weight.val().unsqueeze());
+    match &layer.bias {
+        Some(bias) => y + in_parts(bias.val(), parts),
+        None => y,
+    }
+}
+
+/// The same vector `[dim]` for each part, `[parts, 1, dim]`.
+fn in_parts(vector: Tensor<1>, parts: usize) -> Tensor<3> {
+    let dim = vector.dims()[0];
+    vector.reshape([1, 1, dim]).expand([parts, 1, dim])
+}
+
+/// Into how many parts the rows of an input are divided, given a parameter that acts on all of them.
+///
+/// The gradient of a parameter is a sum over all rows. On GPU backends one such sum keeps as many
+/// units busy as the parameter has tiles, which are few where the model is small and the batch large;
+/// partial sums, added up at the end, keep all of them busy.
+fn row_parts<const D: usize>(rows: usize, parameter: &Tensor<D>) -> usize {
+    const PARTS: [usize; 5] = [32, 16, 8, 4, 2];
+    const ROWS_OF_A_PART: usize = 512;
+
+    if !parameter.is_require_grad() {
+        return 1;
+    }
+    let enough = |parts: &usize| rows.is_multiple_of(*parts) && rows / parts >= ROWS_OF_A_PART;
+    PARTS.into_iter().find(enough).unwrap_or(1)
 }
 
 /// The rows `ids` of `table`; shapes `[vocabulary, dim]` and `[batch, length]` give
@@ -60,14 +96,34 @@ pub fn unembedding(table: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
 /// Layer norm over the last dimension, computed in f32 whatever the dtype of `x`, which the result
 /// keeps.
 pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
-    let dtype = x.dtype();
-    if dtype == DType::F32 {
+    let (shape, dtype) = (x.dims(), x.dtype());
+    let rows = shape[..D - 1].iter().product::<usize>();
+    let parts = row_parts(rows, &norm.gamma.val());
+    if dtype == DType::F32 && parts == 1 {
         return norm.forward(x);
     }
     let mut wide = norm.clone();
     wide.gamma = wide.gamma.map(|gamma| gamma.cast(FloatDType::F32));
     wide.beta = wide.beta.map(|beta| beta.map(|beta| beta.cast(FloatDType::F32)));
-    wide.forward(x.cast(FloatDType::F32)).cast(dtype)
+    let x = x.cast(FloatDType::F32);
+    let y = match parts {
+        1 => wide.forward(x),
+        _ => {
+            layer_norm_in_parts(wide, x.reshape([parts, rows / parts, shape[D - 1]])).reshape(shape)
+        }
+    };
+    y.cast(dtype)
+}
+
+fn layer_norm_in_parts(mut norm: LayerNorm, x: Tensor<3>) -> Tensor<3> {
+    let parts = x.dims()[0];
+    let (gain, bias) = (norm.gamma.val(), norm.beta.take());
+    norm.gamma = norm.gamma.map(|gamma| gamma.ones_like());
+    let y = norm.forward(x) * in_parts(gain, parts);
+    match bias {
+        Some(bias) => y + in_parts(bias.val(), parts),
+        None => y,
+    }
 }
 
 /// Softmax along `dim`, computed in f32 whatever the dtype of `x`, which the result keeps.

@@ -2,7 +2,7 @@
 
 use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig};
 use burn::tensor::{
-    Bool, DType, Device, Distribution, FloatDType, Int, Tensor, TensorData, Tolerance,
+    Bool, DType, Device, Distribution, FloatDType, Gradients, Int, Tensor, TensorData, Tolerance,
 };
 use latent_text_nn::{
     attention, biased_attention, cast_module, dtype_of, embedding, hiding_bias, layer_norm, linear,
@@ -16,6 +16,74 @@ fn linear_on_three_dimensions_equals_the_module() {
     let x = Tensor::<3>::random([2, 3, 6], Distribution::Normal(0.0, 1.0), &device);
     let expected = layer.forward(x.clone()).into_data();
     linear(&layer, x).into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+}
+
+/// Enough rows for several parts, not enough for two, and a number that can't be divided.
+const ROWS: [usize; 3] = [2048, 1000, 1025];
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+fn assert_equal<const D: usize>(found: Tensor<D>, expected: Tensor<D>, tolerance: f64) {
+    let (found, expected) = (found.into_data(), expected.into_data());
+    found
+        .assert_approx_eq::<f32>(&expected, Tolerance::relative(tolerance).set_absolute(tolerance));
+}
+
+/// The gradients of `(forward(x) * slope).sum()`, that of `x` apart.
+fn gradients<const D: usize>(
+    forward: impl Fn(Tensor<D>) -> Tensor<D>,
+    x: &Tensor<D>,
+    slope: &Tensor<D>,
+) -> (Tensor<D>, Gradients) {
+    let x = x.clone().detach().require_grad();
+    let gradients = (forward(x.clone()) * slope.clone()).sum().backward();
+    (x.grad(&gradients).unwrap(), gradients)
+}
+
+#[test]
+fn gradients_of_a_linear_layer_on_many_rows_are_those_of_the_module() {
+    let device = Device::default().autodiff();
+    for (texts, bias) in [(1, true), (2, false), (41, true)] {
+        let layer = LinearConfig::new(6, 4).with_bias(bias).init(&device);
+        for rows in ROWS.map(|rows| rows / texts) {
+            let (x, slope) = (random([texts, rows, 6], &device), random([texts, rows, 4], &device));
+            assert_equal(linear(&layer, x.clone()), layer.forward(x.clone()), 1e-5);
+            let (of_x, ours) = gradients(|x| linear(&layer, x), &x, &slope);
+            let (of_x_expected, theirs) = gradients(|x| layer.forward(x), &x, &slope);
+            assert_equal(of_x, of_x_expected, 1e-5);
+            let of_weight = |gradients| layer.weight.grad(gradients).unwrap();
+            assert_equal(of_weight(&ours), of_weight(&theirs), 1e-3);
+            if let Some(bias) = &layer.bias {
+                assert_equal(bias.grad(&ours).unwrap(), bias.grad(&theirs).unwrap(), 1e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_a_layer_norm_on_many_rows_are_those_of_the_module() {
+    let device = Device::default().autodiff();
+    for rows in ROWS {
+        let mut norm = LayerNormConfig::new(6).init(&device);
+        norm.gamma = norm.gamma.map(|gamma| random(gamma.dims(), &device).require_grad());
+        let (x, slope) = (random([rows, 6], &device), random([rows, 6], &device));
+        assert_equal(layer_norm(&norm, x.clone()), norm.forward(x.clone()), 1e-5);
+        let (of_x, ours) = gradients(|x| layer_norm(&norm, x), &x, &slope);
+        let (of_x_expected, theirs) = gradients(|x| norm.forward(x), &x, &slope);
+        assert_equal(of_x, of_x_expected, 1e-5);
+        let beta = norm.beta.as_ref().unwrap();
+        assert_equal(norm.gamma.grad(&ours).unwrap(), norm.gamma.grad(&theirs).unwrap(), 1e-3);
+        assert_equal(beta.grad(&ours).unwrap(), beta.grad(&theirs).unwrap(), 1e-3);
+    }
+}
+
+#[test]
+fn an_input_without_rows_gives_an_output_without_rows() {
+    let layer = LinearConfig::new(6, 4).init(&Device::default());
+    let x = Tensor::<3>::zeros([0, 3, 6], &Device::default());
+    assert_eq!(linear(&layer, x).dims(), [0, 3, 4]);
 }
 
 #[test]
