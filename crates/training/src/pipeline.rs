@@ -3,6 +3,7 @@
 mod autoencoder;
 mod diffusion;
 mod fingerprint;
+mod fitting;
 mod settings;
 
 use std::fs;
@@ -319,27 +320,6 @@ impl Pipeline<'_> {
 
     fn texts(&self, sets: &[DatasetConfig]) -> Result<Vec<String>, TrainingError> {
         Ok(self.records(sets)?.into_iter().map(|record| record.text).collect())
-    }
-
-    /// Token ids of the texts that fit into the length limit, and which ones these are.
-    fn tokens(
-        &self,
-        tokenizer: &TextTokenizer,
-        texts: &[String],
-    ) -> Result<(Vec<Vec<u32>>, Vec<usize>), TrainingError> {
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let encoded = tokenizer.encode_batch(&texts, usize::MAX)?.ids;
-        let kept: Vec<usize> = (0..encoded.len())
-            .filter(|&index| encoded[index].len() <= self.config.max_tokens)
-            .collect();
-        if kept.is_empty() {
-            return Err(TrainingError::setting(
-                "max_tokens",
-                format!("is {}, which none of the texts fits into", self.config.max_tokens),
-            ));
-        }
-        let tokens = kept.iter().map(|&index| encoded[index].clone()).collect();
-        Ok((tokens, kept))
     }
 
     fn run_settings<'b>(&'b self, folder: &'b Path, settings: &StageSettings) -> Run<'b> {

@@ -7,3 +7,4 @@ mod progress;
 pub use metrics_log::{MetricsLine, MetricsLog, ReportError, read_metrics};
 pub use plot::plot_loss;
 pub use progress::TrainingProgress;
+pub(crate) use progress::print_line;

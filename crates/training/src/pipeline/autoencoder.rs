@@ -80,12 +80,12 @@ impl Pipeline<'_> {
         language_model: &LanguageModel,
     ) -> Result<AutoencoderStage<M>, TrainingError> {
         let section = self.config.autoencoder_training()?;
-        let tokens = |sets| -> Result<Vec<Vec<u32>>, TrainingError> {
-            Ok(self.tokens(&language_model.tokenizer, &self.texts(sets)?)?.0)
+        let tokens = |list, sets| -> Result<Vec<Vec<u32>>, TrainingError> {
+            Ok(self.tokens(list, &language_model.tokenizer, &self.texts(sets)?)?.0)
         };
         let inputs = AutoencoderInputs {
-            train: tokens(&section.data)?,
-            validation: tokens(&section.validation)?,
+            train: tokens("autoencoder, train texts", &section.data)?,
+            validation: tokens("autoencoder, validation texts", &section.validation)?,
             batch_size: section.training.batch_size,
             padding: self.config.padding(),
             seed: self.config.seed,

@@ -18,7 +18,7 @@ use crate::data::Record;
 use crate::stage::{DiffusionSet, DiffusionStage};
 use crate::trainer::{Outcome, train};
 use models::FrozenModels;
-use split::Split;
+use split::{Split, TRAIN, VALIDATION};
 
 impl Pipeline<'_> {
     pub(super) fn diffusion(&self) -> Result<Option<u64>, TrainingError> {
@@ -26,9 +26,9 @@ impl Pipeline<'_> {
         let models = self.frozen_models()?;
         let train_records = self.records(&section.data)?;
         let labels = labels_of(&train_records)?;
-        let train_split = self.split("train", &models, train_records, &labels)?;
+        let train_split = self.split(TRAIN, &models, train_records, &labels)?;
         let validation_records = self.records(&section.validation)?;
-        let validation = self.split("validation", &models, validation_records, &labels)?;
+        let validation = self.split(VALIDATION, &models, validation_records, &labels)?;
 
         let config = self.model_config(&models, labels, &train_split)?;
         let stage = self.diffusion_stage(&models, &config, train_split, validation)?;

@@ -63,6 +63,12 @@ impl TrainingProgress {
     }
 }
 
+/// Prints a line on the standard error while no progress is shown.
+pub(crate) fn print_line(line: &str) {
+    // As in a progress: a closed standard error must not end the training.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn bar(stage: &str, first_step: u64, total_steps: u64) -> ProgressBar {
     let target = ProgressDrawTarget::stderr();
     let bar = ProgressBar::with_draw_target(Some(total_steps), target)

@@ -142,3 +142,17 @@ fn a_label_that_is_missing_in_a_labelled_set_is_an_error() {
     assert!(message.contains("line 12") && message.contains("`kind` is empty"), "{message}");
     assert!(!workshop.folder.path().join("refused").exists());
 }
+
+#[test]
+fn a_label_whose_texts_are_all_too_long_is_an_error() {
+    let _turn = device_turn();
+    let mut workshop = Workshop::new();
+    let long = format!("text,kind\n{}rooms.,vast\n", "a pub of many rooms and ".repeat(12));
+    fs::write(workshop.folder.path().join("long.csv"), long).expect("a file");
+    let mut set = workshop.config.diffusion.data[0].clone();
+    set.path = "long.csv".into();
+    workshop.config.diffusion.data.push(set);
+    let error = workshop.run("refused").expect_err("no text of a class fits");
+    let expected = "is 24, which none of the texts with the label `vast` fits into";
+    assert!(error.to_string().contains(expected), "{error}");
+}

@@ -11,6 +11,10 @@ use crate::pipeline::{Pipeline, PipelineStage};
 use crate::source::SourceSet;
 use crate::stage::DiffusionSet;
 
+/// Names of the splits, and of the files that keep their latents.
+pub(super) const TRAIN: &str = "train";
+pub(super) const VALIDATION: &str = "validation";
+
 /// The texts of a split.
 pub(super) struct Split {
     pub(super) set: DiffusionSet,
@@ -38,7 +42,10 @@ impl Pipeline<'_> {
     ) -> Result<Split, TrainingError> {
         let texts: Vec<String> = records.iter().map(|record| record.text.clone()).collect();
         let tokenizer = &models.autoencoder.language_model.tokenizer;
-        let (tokens, kept) = self.tokens(tokenizer, &texts)?;
+        let (tokens, kept) = self.tokens(&format!("diffusion, {name} texts"), tokenizer, &texts)?;
+        if name == TRAIN {
+            self.check_labels_fit(&records, &kept)?;
+        }
         let classes = match labels {
             None => Vec::new(),
             Some(labels) => kept
