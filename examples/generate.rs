@@ -102,6 +102,8 @@ enum Choose {
     MbrBleu,
     /// The one that the decoder finds most likely.
     Likelihood,
+    /// The one that says most of its source.
+    Coverage,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -202,6 +204,7 @@ fn choice(choose: Option<Choose>, candidates: usize) -> Choice {
         None | Some(Choose::MbrRouge2) => Choice::Mbr(Similarity::Rouge2),
         Some(Choose::MbrBleu) => Choice::Mbr(Similarity::Bleu),
         Some(Choose::Likelihood) => Choice::Likelihood,
+        Some(Choose::Coverage) => Choice::Coverage,
     }
 }
 

@@ -12,8 +12,8 @@ sources writes them so. A list `candidates` of a record takes the place of its `
 * BLEU: sacrebleu, every text against all references of its meaning.
 
 Rows: `given` is each source's `text` as it is; and if there are several candidates, `random` is the
-first, `MBR` the one most like the others by ROUGE-2, `oracle` the best by the measure in question, which
-needs the truth.
+first, `coverage` the one that contains most of the source's words (`generate --choose coverage`), `MBR` the
+one most like the others by ROUGE-2, `oracle` the best by the measure in question, which needs the truth.
 
 With `--write-meanings`, the distinct meanings of the references are written to a file, one a line, for
 `generate --sources`. With `--human`, the reference texts themselves are judged: slot errors of all of them, and BLEU of each
@@ -83,6 +83,7 @@ def generated(records: list[dict], column: str, references: dict[str, list[str]]
     rows = {"given": (given, given)}
     if least > 1:
         rows["random"] = 2 * ({m: texts[0] for m, texts in candidates.items()},)
+        rows["coverage"] = 2 * ({m: texts[most_covered(m, texts)] for m, texts in candidates.items()},)
         rows["MBR"] = 2 * ({m: texts[least_risk(texts)] for m, texts in candidates.items()},)
         fewest = {m: min(range(len(found)), key=lambda i: found[i].count()) for m, found in errors.items()}
         rows["oracle"] = (
@@ -112,6 +113,16 @@ def human(references: dict[str, list[str]], show: int) -> dict:
         print(f"  {slot:18}{row['missing']:7d} missing {row['wrong']:6d} wrong {row['added']:6d} added")
     print_errors([(m, text) for m, text in pairs if judged(m, text).count()][:show])
     return result
+
+
+def most_covered(meaning: str, texts: list[str]) -> int:
+    """The first candidate that contains most of the meaning's different words, as `--choose coverage`."""
+    said = words(meaning)
+    return max(range(len(texts)), key=lambda i: len(said & words(texts[i])))
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", text.lower()))
 
 
 def judged(meaning: str, text: str) -> SlotErrors:

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use latent_text::{Choice, GuidanceConfig, LatentText, Request, Similarity};
+use latent_text::{Choice, GuidanceConfig, LatentText, Request};
 
 use crate::meaning::Meaning;
 
@@ -37,9 +37,8 @@ struct Arguments {
     /// Seed; the text for meaning number i of a seed is the same whatever follows.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Texts that are sampled for a meaning; the one most like all others is printed (minimum Bayes risk
-    /// by ROUGE-2).
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Texts that are sampled for a meaning; the one that says most of it is printed.
+    #[arg(long, value_name = "N", default_value_t = 3)]
     candidates: usize,
     /// Scale of classifier-free guidance; 1 is none [default: the model's own].
     #[arg(long, value_name = "W")]
@@ -72,7 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         sources,
         guidance: arguments.guidance.map(|scale| GuidanceConfig::ClassifierFree { scale }),
         candidates: arguments.candidates,
-        choice: Choice::Mbr(Similarity::Rouge2),
+        choice: Choice::Coverage,
         steps: arguments.steps,
         batch_size: arguments.batch_size,
         ..Request::default()

@@ -370,7 +370,10 @@ fn candidates_are_chosen_from() {
     let message = refused(generate(model.path()).args(["--candidates", "0"]), 1);
     assert_mentions(&message, &["candidates is 0", "must lie in"]);
     let message = refused(generate(model.path()).args(["--choose", "best"]), 2);
-    assert_mentions(&message, &["mbr-rouge2", "mbr-bleu", "likelihood"]);
+    assert_mentions(&message, &["mbr-rouge2", "mbr-bleu", "likelihood", "coverage"]);
+    let message =
+        refused(generate(model.path()).args(["--candidates", "2", "--choose", "coverage"]), 1);
+    assert_mentions(&message, &["coverage", "no sources"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod class_labels;
+mod coverage;
 mod dropping;
 mod error;
 mod length_predictor;
@@ -11,6 +12,7 @@ mod source_reader;
 mod tokenizer_13a;
 
 pub use class_labels::ClassLabels;
+pub use coverage::coverage;
 pub use dropping::{kept_per_sample, present};
 pub use error::{ConditioningError, InvalidLabels, UnknownLabel};
 pub use length_predictor::{LengthPredictor, LengthPredictorConfig};

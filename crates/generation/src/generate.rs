@@ -1,10 +1,11 @@
 use std::ops::ControlFlow;
 
 use latent_text_autoencoder::Latents;
-use latent_text_conditioning::{best_of, minimum_bayes_risk};
+use latent_text_conditioning::{best_of, coverage, minimum_bayes_risk};
 use latent_text_diffusion::Guidance;
 
 use crate::batch::Batch;
+use crate::conditions::TextConditions;
 use crate::guiding::Wrap;
 use crate::own_guidance::OwnGuidance;
 use crate::sampling::Run;
@@ -117,7 +118,7 @@ impl LatentText {
                 batch.streams().map(|stream| decoding_seed(request.seed, stream)).collect();
             let latents = self.denormalise(x0.clone());
             let texts = self.autoencoder.decode_latents(latents, decoding, &seeds)?;
-            let scores = self.scores(&mut rule, &x0, &texts, candidates)?;
+            let scores = self.scores(&mut rule, batch, &run.conditions, &x0, &texts)?;
             let vectors = request.with_latents.then(|| x0.real_values()).transpose()?;
             for text in batch.texts() {
                 let rows = (text - first) * candidates..(text - first + 1) * candidates;
@@ -151,15 +152,23 @@ impl LatentText {
     fn scores(
         &self,
         rule: &mut Rule<'_>,
+        batch: Batch,
+        conditions: &TextConditions<'_>,
         x0: &Latents,
         texts: &[String],
-        candidates: usize,
     ) -> Result<Option<Vec<f64>>, GenerationError> {
         Ok(match rule {
             Rule::First => None,
             Rule::Mbr(similarity) => {
                 let of_text = |texts| minimum_bayes_risk(texts, &mut *similarity);
-                Some(texts.chunks(candidates).flat_map(of_text).collect())
+                Some(texts.chunks(batch.candidates).flat_map(of_text).collect())
+            }
+            Rule::Coverage => {
+                let rows = batch.text_of_rows().zip(texts);
+                let score = |(place, text): (usize, &String)| {
+                    coverage(conditions.source(place).unwrap_or_default(), text)
+                };
+                Some(rows.map(score).collect())
             }
             Rule::Likelihood => {
                 let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -174,6 +183,7 @@ type SimilarityOf<'a> = dyn FnMut(&str, &str) -> f64 + 'a;
 /// [`Choice`] with the similarity ready for use.
 enum Rule<'a> {
     First,
+    Coverage,
     Mbr(Box<SimilarityOf<'a>>),
     Likelihood,
 }
@@ -182,6 +192,7 @@ impl From<Choice> for Rule<'_> {
     fn from(choice: Choice) -> Self {
         match choice {
             Choice::First => Self::First,
+            Choice::Coverage => Self::Coverage,
             Choice::Mbr(similarity) => {
                 Self::Mbr(Box::new(move |candidate, other| similarity.of(candidate, other)))
             }

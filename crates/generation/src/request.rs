@@ -102,6 +102,13 @@ impl Request {
                 )));
             }
         }
+        if self.choice == Choice::Coverage && self.sources.is_empty() {
+            return Err(GenerationError::Request(
+                "choice is coverage, the share of a source's words, but there are no sources; give some, or \
+                 choose by mbr or likelihood"
+                    .into(),
+            ));
+        }
         Ok(())
     }
 }
@@ -127,6 +134,10 @@ pub enum Choice {
     /// The first, which is a random one. The others are sampled only if the request wants to see them.
     #[default]
     First,
+    /// The one that says most of its source; the score is the share of the source's words that it
+    /// contains, see [`coverage`](latent_text_conditioning::coverage). It needs sources. Made for
+    /// data-to-text, where a text that leaves something out is wrong; it rewards copying.
+    Coverage,
     /// Minimum Bayes risk: the one that is most like all others. Its score is the sum of its
     /// similarities to them.
     Mbr(Similarity),

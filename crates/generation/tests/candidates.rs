@@ -8,8 +8,10 @@ use std::ops::ControlFlow;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 use latent_text_autoencoder::LatentNorm;
-use latent_text_conditioning::{Similarity, best_of, minimum_bayes_risk};
-use latent_text_generation::{Choice, Generated, GenerationError, LatentText, Request};
+use latent_text_conditioning::{Similarity, best_of, coverage, minimum_bayes_risk};
+use latent_text_generation::{
+    Choice, Generated, GenerationError, LatentText, Request, SourceEncoder,
+};
 use latent_text_language_model::{Decoding, GenerationConfig, shift_right};
 use serde_json::json;
 
@@ -103,6 +105,32 @@ fn minimum_bayes_risk_chooses_the_candidate_most_like_the_others() {
             assert_eq!(text.score, Some(scores[best]));
         }
     }
+}
+
+#[test]
+fn coverage_chooses_the_candidate_that_says_most_of_its_source() {
+    let model = common::for_sources(SourceEncoder::Own);
+    let sources = ["kika momu late", "du li lo", "fifa"].map(str::to_string).to_vec();
+    let request = Request { count: 12, choice: Choice::Coverage, sources, ..request() };
+    let texts = generate(&model, &Request { batch_size: 7, ..request.clone() });
+    let mut others = 0;
+    for text in &texts {
+        let source = &request.sources[text.index % 3];
+        let scores: Vec<f64> = text.candidates.iter().map(|one| coverage(source, one)).collect();
+        let best = best_of(&scores).unwrap();
+        assert_eq!(text.text, text.candidates[best]);
+        assert_eq!(text.score, Some(scores[best]));
+        others += usize::from(best > 0);
+    }
+    assert!(others > 0, "the first candidate was always the choice");
+}
+
+#[test]
+fn coverage_needs_sources() {
+    let request = Request { choice: Choice::Coverage, ..request() };
+    let refused = common::conditional().generate(&request, |_| ControlFlow::Continue(()));
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("coverage") && message.contains("no sources"), "{message}");
 }
 
 #[test]
