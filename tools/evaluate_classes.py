@@ -27,12 +27,12 @@ only the picture compares with it, not the numbers.
 import argparse
 import json
 import random
-import statistics
 from collections import defaultdict
 from pathlib import Path
 
 from embeddings import EmbeddingModel, packaged_model
 from mauve_score import mauve
+from spread import spread
 from texts import read_records, share
 
 Pairs = list[tuple[str, str]]  # texts and their labels
@@ -66,7 +66,7 @@ def main() -> None:
             print_matrix(into["mauve"], labels, lambda cell: f"{cell:.3f}")
 
     if len(samples) > 1:
-        result["over_files"] = over_files(list(result["generated"].values()))
+        result["over_files"] = spread(list(result["generated"].values()))
         print_over_files(result["over_files"], labels)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -168,14 +168,6 @@ def class_scale(pairs: Pairs, test: Pairs, labels: list[str], embedded: dict, co
         for texts in (by_label(test), by_label(pairs))
     )
     return {row: {column: mauve(judged_texts[row], real[column]) for column in labels} for row in labels}
-
-
-def over_files(results: list[dict]) -> dict:
-    """Results of the same shape as one with {mean, deviation} in place of each number."""
-    first = results[0]
-    if isinstance(first, dict):
-        return {key: over_files([result[key] for result in results]) for key in first}
-    return {"mean": statistics.fmean(results), "deviation": statistics.stdev(results)}
 
 
 def print_over_files(result: dict, labels: list[str]) -> None:

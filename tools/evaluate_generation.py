@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How generated texts compare with real ones: repetition, copying, and perplexity.
 
-    python tools/evaluate_generation.py --generated FILE --real FILE --train FILE
+    python tools/evaluate_generation.py --generated FILE [FILE ..] --real FILE --train FILE
 
 Files are .txt (one text a line), .csv or .jsonl, each also .gz. As many real texts as there are
-generated ones are drawn at random; all numbers are given for both.
+generated ones are drawn at random; all numbers are given for both. Several generated files, of other
+seeds say, are held against the same real texts one by one; then mean and standard deviation follow.
 
   distinct          share of the texts that are different from one another
   empty             texts without a character
@@ -32,44 +33,71 @@ from embeddings import EmbeddingModel
 from embeddings import packaged_model as packaged_embeddings
 from mauve_score import mauve
 from perplexity import START_TOKEN, PerplexityModel, packaged_model
+from spread import rows, spread
 from texts import ngrams, read_texts, share, words
 
 
 def main() -> None:
     arguments = parse_arguments()
     train = [text for path in arguments.train for text in read_texts(path, arguments.text_column)]
-    generated = read_texts(arguments.generated)
-    real = read_texts(arguments.real, arguments.text_column)
+    samples = {path: read_texts(path) for path in arguments.generated}
     randomly = random.Random(arguments.seed)
     if arguments.limit:
-        generated = randomly.sample(generated, min(len(generated), arguments.limit))
-    real = randomly.sample(real, min(len(real), len(generated)))
+        samples = {path: randomly.sample(texts, min(len(texts), arguments.limit)) for path, texts in samples.items()}
+    real = read_texts(arguments.real, arguments.text_column)
+    real = randomly.sample(real, min(len(real), *map(len, samples.values())))
 
-    known_texts, known_ngrams = set(train), set(ngrams(train, 4))
-    result = {
-        "generated": measure(generated, known_texts, known_ngrams),
-        "real": measure(real, known_texts, known_ngrams),
-    }
-    if not arguments.no_perplexity:
-        model = PerplexityModel(arguments.model or packaged_model(), arguments.start_token)
-        for name, texts in (("generated", generated), ("real", real)):
-            result[name].update(perplexity(model, texts))
-        result["perplexity_ratio"] = {
-            key: result["generated"][key] / result["real"][key] for key in ("perplexity_mean", "perplexity_median")
-        }
-    if arguments.mauve:
-        count = min(len(generated), len(real), len(train))
-        samples = [randomly.sample(texts, count) for texts in (generated, real, train)]
-        result["mauve_texts"] = count
-        result["generated"]["mauve"], result["real"]["mauve"] = mauve_scores(*samples)
-    print_table(result)
+    measures = Measures(arguments, real, train, randomly)
+    result = {"real": measures.real_row, "generated": {}}
+    for path, texts in samples.items():
+        result["generated"][str(path)] = row = measures.of_generated(texts)
+        print(path)
+        print_table(row, measures.real_row)
+    if len(samples) > 1:
+        result["over_files"] = spread(list(result["generated"].values()))
+        print("mean (standard deviation) over the files")
+        for key, found in rows(result["over_files"]):
+            print(f"{key.replace('_', ' '):24}{found['mean']:12.4f} ({found['deviation']:.4f})")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
+class Measures:
+    """The numbers of samples that are held against the same real texts; `real_row` has those of the real texts
+    themselves, whose MAUVE is that of training texts."""
+
+    def __init__(self, arguments: argparse.Namespace, real: list[str], train: list[str], randomly: random.Random):
+        self.randomly = randomly
+        self.known_texts, self.known_ngrams = set(train), set(ngrams(train, 4))
+        self.language_model, self.embeddings = None, None
+        if not arguments.no_perplexity:
+            self.language_model = PerplexityModel(arguments.model or packaged_model(), arguments.start_token)
+        if arguments.mauve:
+            self.embeddings = EmbeddingModel(packaged_embeddings())
+            self.embedded_real = self.embeddings.embed(real)
+        self.real_row = self._of(real, train)
+
+    def of_generated(self, texts: list[str]) -> dict:
+        row = self._of(texts, texts)
+        for key in ("perplexity_mean", "perplexity_median"):
+            if key in row:
+                row[f"{key}_ratio"] = row[key] / self.real_row[key]
+        return row
+
+    def _of(self, texts: list[str], for_mauve: list[str]) -> dict:
+        row = measure(texts, self.known_texts, self.known_ngrams)
+        if self.language_model:
+            row |= perplexity(self.language_model, texts)
+        if self.embeddings:
+            count = min(len(for_mauve), len(self.embedded_real))
+            embedded = self.embeddings.embed(self.randomly.sample(for_mauve, count))
+            row |= {"mauve_texts": count, "mauve": mauve(embedded, self.embedded_real[:count])}
+        return row
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generated", type=Path, required=True, help="generated texts")
+    parser.add_argument("--generated", type=Path, nargs="+", required=True, help="generated texts, one or more files")
     parser.add_argument("--real", type=Path, required=True, help="real texts that the model was not trained on")
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="the training set, one or more files")
     parser.add_argument("--text-column", default="text", help="column or field of the real and training texts (default: text)")
@@ -104,21 +132,12 @@ def perplexity(model: PerplexityModel, texts: list[str]) -> dict:
     return {"perplexity_mean": statistics.fmean(scores), "perplexity_median": statistics.median(scores)}
 
 
-def mauve_scores(generated: list[str], real: list[str], train: list[str]) -> tuple[float, float]:
-    """Of generated texts and of training texts, each against real ones."""
-    embeddings = EmbeddingModel(packaged_embeddings()).embed(generated + real + train)
-    of_generated, of_real, of_train = (embeddings[start : start + len(real)] for start in (0, len(real), 2 * len(real)))
-    return mauve(of_generated, of_real), mauve(of_train, of_real)
-
-
-def print_table(result: dict) -> None:
-    generated, real = result["generated"], result["real"]
-    print(f"{'':18}{'generated':>12}{'real':>12}")
+def print_table(generated: dict, real: dict) -> None:
+    print(f"{'':24}{'generated':>12}{'real':>12}")
     for key, value in generated.items():
         style = "12d" if isinstance(value, int) else "12.4f" if value <= 1 else "12.2f"
-        print(f"{key.replace('_', ' '):18}{value:{style}}{real[key]:{style}}")
-    for key, ratio in result.get("perplexity_ratio", {}).items():
-        print(f"{key.replace('_', ' ')}, generated / real: {ratio:.3f}")
+        beside = f"{real[key]:{style}}" if key in real else ""
+        print(f"{key.replace('_', ' '):24}{value:{style}}{beside}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import unittest
 from pathlib import Path
 
-from evaluate_classes import check_labels, class_scale, judged, minilm_classifier, over_files, tfidf_classifier
+from evaluate_classes import check_labels, class_scale, judged, minilm_classifier, tfidf_classifier
 
 try:
     import mauve  # noqa: F401
@@ -50,13 +50,6 @@ class Scale(unittest.TestCase):
         for row in LABELS:
             for column in LABELS:
                 (self.assertGreater if row == column else self.assertLess)(scale[row][column], 0.5)
-
-
-class Summary(unittest.TestCase):
-    def test_mean_and_deviation_of_every_number(self):
-        found = over_files([{"a": {"b": 1.0}}, {"a": {"b": 3.0}}])
-        self.assertEqual(found["a"]["b"]["mean"], 2)
-        self.assertAlmostEqual(found["a"]["b"]["deviation"], 2**0.5)
 
 
 if __name__ == "__main__":
