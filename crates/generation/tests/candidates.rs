@@ -110,8 +110,20 @@ fn minimum_bayes_risk_chooses_the_candidate_most_like_the_others() {
 #[test]
 fn coverage_chooses_the_candidate_that_says_most_of_its_source() {
     let model = common::for_sources(SourceEncoder::Own);
-    let sources = ["kika momu late", "du li lo", "fifa"].map(str::to_string).to_vec();
-    let request = Request { count: 12, choice: Choice::Coverage, sources, ..request() };
+    // Texts so short are single words; those of the sources are among the ones that the tiny model writes.
+    let sources = ["bafu fefe biru", "fega daso fefe", "lolo rubalu bafu"];
+    let decoding = GenerationConfig {
+        max_length: 3,
+        decoding: Decoding::nucleus(0.95, 2.0),
+        ..model.config.decoding.clone()
+    };
+    let request = Request {
+        count: 30,
+        choice: Choice::Coverage,
+        sources: sources.map(str::to_string).to_vec(),
+        decoding: Some(decoding),
+        ..request()
+    };
     let texts = generate(&model, &Request { batch_size: 7, ..request.clone() });
     let mut others = 0;
     for text in &texts {
