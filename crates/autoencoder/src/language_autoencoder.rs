@@ -9,7 +9,8 @@ use latent_text_nn::{cast_module, dtype_of, weights, write_atomically};
 
 use crate::{AutoencoderConfig, AutoencoderError, LatentSpace, Latents};
 
-const LANGUAGE_MODEL_FOLDER: &str = "language_model";
+/// The folder of the language model in an autoencoder's folder.
+pub const LANGUAGE_MODEL_FOLDER: &str = "language_model";
 const SETTINGS_FILE: &str = "autoencoder.json";
 const WEIGHTS_FILE: &str = "autoencoder.safetensors";
 

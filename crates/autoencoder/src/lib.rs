@@ -22,7 +22,7 @@ pub use autoencoder_config::AutoencoderConfig;
 pub use config::{LatentNorm, PerceiverConfig};
 pub use encoder_latents::EncoderLatentsConfig;
 pub use error::AutoencoderError;
-pub use language_autoencoder::LanguageAutoencoder;
+pub use language_autoencoder::{LANGUAGE_MODEL_FOLDER, LanguageAutoencoder};
 pub use latent_space::LatentSpace;
 pub use latents::Latents;
 pub use normalize::l2_normalize_latents;

@@ -82,11 +82,9 @@ impl LatentText {
             source,
         })?;
         self.autoencoder.save(folder, dtype)?;
-        if let Some(source) = &self.config.source
-            && source.encoder == SourceEncoder::Own
-            && let Some(reader) = &self.source_reader
-        {
-            reader.language_model().save(&folder.join(SOURCE_ENCODER_FOLDER), dtype)?;
+        let source_encoder = self.own_source_encoder();
+        if let Some(source_encoder) = source_encoder {
+            source_encoder.save(&folder.join(SOURCE_ENCODER_FOLDER), dtype)?;
         }
         weights::save(&self.denoiser, &folder.join(DENOISER_FILE), dtype, &|name| {
             name.to_string()
@@ -111,15 +109,28 @@ impl LatentText {
             (self.weaker_denoiser.is_some(), WEAKER_DENOISER_FILE),
         ] {
             if !present {
-                remove(&folder.join(file))?;
+                let path = folder.join(file);
+                removed(&path, fs::remove_file(&path))?;
             }
+        }
+        if source_encoder.is_none() {
+            let path = folder.join(SOURCE_ENCODER_FOLDER);
+            removed(&path, fs::remove_dir_all(&path))?;
         }
         Ok(())
     }
+
+    /// The language model that reads sources, where it is not the autoencoder's.
+    fn own_source_encoder(&self) -> Option<&LanguageModel> {
+        let source = self.config.source.as_ref()?;
+        let reader = self.source_reader.as_ref()?;
+        (source.encoder == SourceEncoder::Own).then(|| reader.language_model())
+    }
 }
 
-fn remove(path: &Path) -> Result<(), GenerationError> {
-    match fs::remove_file(path) {
+/// How removing `path` went, which need not be there.
+fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<(), GenerationError> {
+    match outcome {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(GenerationError::File { action: "remove", path: path.to_path_buf(), source: error })
         }

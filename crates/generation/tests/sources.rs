@@ -177,6 +177,17 @@ fn folders_hold_what_reads_sources() {
 }
 
 #[test]
+fn the_source_encoder_of_an_earlier_model_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let source_encoder = folder.path().join(SOURCE_ENCODER_FOLDER);
+    common::for_sources(SourceEncoder::Own).save(folder.path(), FloatDType::F32).unwrap();
+    assert!(source_encoder.exists());
+    common::for_sources(SourceEncoder::Autoencoder).save(folder.path(), FloatDType::F32).unwrap();
+    assert!(!source_encoder.exists());
+    LatentText::load(folder.path(), &Device::default()).unwrap();
+}
+
+#[test]
 fn a_config_says_what_reads_sources() {
     let config = common::for_sources(SourceEncoder::Own).config;
     let json = serde_json::to_value(&config).unwrap();
