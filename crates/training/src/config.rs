@@ -286,8 +286,18 @@ impl TrainingConfig {
         // How many ids a given language model has is not known before it is read.
         let trained = self.language_model.as_ref().and_then(LanguageModelSection::training);
         let vocabulary = trained.map_or(usize::MAX, |section| section.vocabulary);
-        decoding
-            .validate(Some(self.max_tokens), vocabulary)
+        self.check_decoding_fits(Some(self.max_tokens), vocabulary)
+    }
+
+    /// Checks the settings of decoding for a language model with so many positions and ids.
+    pub(crate) fn check_decoding_fits(
+        &self,
+        max_positions: Option<usize>,
+        vocabulary: usize,
+    ) -> Result<(), TrainingError> {
+        self.diffusion
+            .decoding
+            .validate(max_positions, vocabulary)
             .map_err(|error| TrainingError::setting("diffusion.decoding", error.to_string()))
     }
 }

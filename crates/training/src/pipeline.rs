@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, FloatDType};
+use latent_text_autoencoder::LANGUAGE_MODEL_FOLDER;
 use latent_text_language_model::{
     EncoderDecoderConfig, GenerationConfig, LanguageModel, TextTokenizer,
 };
@@ -183,9 +184,7 @@ impl Pipeline<'_> {
                 ("autoencoder", &section.data, &section.validation)
             }
             PipelineStage::Diffusion => {
-                if let AutoencoderSection::Given { folder } = &self.config.autoencoder {
-                    self.given_folder("autoencoder.folder", folder)?;
-                }
+                self.check_decoding_of_given()?;
                 let section = &self.config.diffusion;
                 if let Some(source) = &section.source {
                     self.check_source_encoder(source)?;
@@ -208,6 +207,22 @@ impl Pipeline<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Looks at the configuration of the language model that is given, alone or with an autoencoder, which
+    /// has the ids and the positions that the settings of decoding speak of.
+    fn check_decoding_of_given(&self) -> Result<(), TrainingError> {
+        let folder = match &self.config.autoencoder {
+            AutoencoderSection::Given { folder } => {
+                self.given_folder("autoencoder.folder", folder)?.join(LANGUAGE_MODEL_FOLDER)
+            }
+            _ => match self.given_language_model()? {
+                Some(folder) => folder,
+                None => return Ok(()),
+            },
+        };
+        let language_model = EncoderDecoderConfig::from_folder(&folder)?;
+        self.config.check_decoding_fits(language_model.max_positions(), language_model.vocab_size())
     }
 
     /// Looks at the configuration of an encoder from a folder.

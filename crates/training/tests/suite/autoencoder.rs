@@ -542,7 +542,11 @@ fn language_models_that_do_not_fit_are_refused_before_anything_is_written() {
     narrow.config.diffusion.model =
         DenoiserConfig { latent_dim: 8, ..DenoiserConfig::default() }.into();
     narrow.refuses(&["diffusion.model", "latents of 8", "of 16"]);
-    for workshop in [&long, &narrow] {
+    let mut prefixed = with(&t5, SHAPE, "");
+    let unknown = t5.config.vocab_size() as u32;
+    prefixed.config.diffusion.decoding.prefix = vec![unknown];
+    prefixed.refuses(&["diffusion.decoding", &format!("no token {unknown}")]);
+    for workshop in [&long, &narrow, &prefixed] {
         assert!(!workshop.output().exists());
     }
 
