@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
@@ -109,13 +109,11 @@ impl LatentText {
             (self.weaker_denoiser.is_some(), WEAKER_DENOISER_FILE),
         ] {
             if !present {
-                let path = folder.join(file);
-                removed(&path, fs::remove_file(&path))?;
+                remove(&folder.join(file), fs::remove_file)?;
             }
         }
         if source_encoder.is_none() {
-            let path = folder.join(SOURCE_ENCODER_FOLDER);
-            removed(&path, fs::remove_dir_all(&path))?;
+            remove(&folder.join(SOURCE_ENCODER_FOLDER), fs::remove_dir_all)?;
         }
         Ok(())
     }
@@ -128,9 +126,12 @@ impl LatentText {
     }
 }
 
-/// How removing `path` went, which need not be there.
-fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<(), GenerationError> {
-    match outcome {
+/// Removes `path`, which need not be there.
+fn remove<'a>(
+    path: &'a Path,
+    by: impl FnOnce(&'a Path) -> io::Result<()>,
+) -> Result<(), GenerationError> {
+    match by(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(GenerationError::File { action: "remove", path: path.to_path_buf(), source: error })
         }

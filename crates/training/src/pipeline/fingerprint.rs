@@ -1,11 +1,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use latent_text_autoencoder::LANGUAGE_MODEL_FOLDER;
+
 use crate::TrainingError;
 
 /// What may belong to an autoencoder in a folder that may hold a whole model.
 const AUTOENCODER_PARTS: [&str; 3] =
-    ["autoencoder.json", "autoencoder.safetensors", "language_model"];
+    ["autoencoder.json", "autoencoder.safetensors", LANGUAGE_MODEL_FOLDER];
 
 /// Tells apart contents: the 64-bit FNV-1a hash, which is the same on every machine and in every
 /// version.
