@@ -60,7 +60,11 @@ fn sampler_step(criterion: &mut Criterion) {
     // How much of a stochastic sampler's step is drawing its noise.
     let mut source = SampleNoise::new(1, samples.clone());
     group.bench_function("noise_alone", |bencher| {
-        bencher.iter(|| black_box(source.normal(SHAPE, &device)));
+        bencher.iter(|| {
+            let noise = source.normal(SHAPE, &device);
+            device.sync().expect("the device is there");
+            black_box(noise)
+        });
     });
     for &kind in SamplerKind::ALL {
         let plan = SamplerPlan::new(&schedule(kind), kind, Prediction::V, STEPS)

@@ -1,89 +1,111 @@
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use latent_text_nn::{biased_attention, layer_norm, linear, merge_heads, split_heads};
+use latent_text_kernels::{AttentionSettings, DropoutSite, cross_attention, self_attention};
+use latent_text_nn::{JoinedLinear, layer_norm, linear, linear_onto};
 
 use crate::transformer::TransformerShape;
 
-/// An attention branch of a layer, to the stream itself or to a context: layer norm of the stream
-/// first, no biases of the projections.
+/// An attention branch of a layer to the stream itself: layer norm first, no biases of the projections.
 #[derive(Module, Debug)]
-pub(crate) struct Attention {
+pub(crate) struct SelfAttention {
     norm: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    query_key_value: JoinedLinear,
     pub(crate) output: Linear,
-    dropout: Dropout,
     heads: usize,
 }
 
-/// What an attention sees, both `[batch, heads, length, head_dim]`.
-#[derive(Clone, Debug)]
-pub(crate) struct KeysValues {
-    keys: Tensor<4>,
-    values: Tensor<4>,
+/// An attention branch of a layer to a context.
+#[derive(Module, Debug)]
+pub(crate) struct CrossAttention {
+    norm: LayerNorm,
+    query: Linear,
+    key_value: JoinedLinear,
+    output: Linear,
+    heads: usize,
 }
 
-impl Attention {
+/// What an attention to a context sees: `[batch, length, 2 * dim]`, the values behind the keys.
+#[derive(Clone, Debug)]
+pub(crate) struct KeysValues(Tensor<3>);
+
+impl SelfAttention {
     pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {
-        let projection = || LinearConfig::new(shape.dim, shape.dim).with_bias(false).init(device);
         Self {
             norm: LayerNormConfig::new(shape.dim).init(device),
-            query: projection(),
-            key: projection(),
-            value: projection(),
-            output: projection(),
-            dropout: DropoutConfig::new(shape.dropout).init(),
+            query_key_value: JoinedLinear::new(shape.dim, shape.dim, 3, device),
+            output: projection(shape.dim, device),
             heads: shape.heads(),
         }
     }
 
-    /// What self-attention adds to the stream `h`, both `[batch, latents, dim]`. `bias`, in f32 and
+    /// The stream `h` behind this branch, both `[batch, latents, dim]`. `bias`, in f32 and
     /// broadcastable to `[batch, heads, latents, latents]`, is added to the logits.
-    pub(crate) fn to_stream(&self, h: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let h = layer_norm(&self.norm, h);
-        let seen = self.read(h.clone());
-        self.attend(h, seen, bias)
+    pub(crate) fn forward(
+        &self,
+        h: Tensor<3>,
+        bias: Option<Tensor<4>>,
+        dropout: Option<DropoutSite>,
+    ) -> Tensor<3> {
+        let qkv = self.query_key_value.forward(layer_norm(&self.norm, h.clone()));
+        let settings = settings(h.dims()[2], self.heads, bias, dropout);
+        linear_onto(&self.output, self_attention(qkv, &settings), h)
+    }
+}
+
+impl CrossAttention {
+    pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {
+        Self {
+            norm: LayerNormConfig::new(shape.dim).init(device),
+            query: projection(shape.dim, device),
+            key_value: JoinedLinear::new(shape.dim, shape.dim, 2, device),
+            output: projection(shape.dim, device),
+            heads: shape.heads(),
+        }
     }
 
-    /// What attention to a context, [read](Self::read) before, adds to the stream.
-    pub(crate) fn to_context(
+    /// Keys and values of a context, `[batch, length, dim]`.
+    pub(crate) fn read(&self, context: Tensor<3>) -> KeysValues {
+        KeysValues(self.key_value.forward(context))
+    }
+
+    /// The stream behind attention to a context, [read](Self::read) before.
+    pub(crate) fn forward(
         &self,
         h: Tensor<3>,
         seen: KeysValues,
         bias: Option<Tensor<4>>,
+        dropout: Option<DropoutSite>,
     ) -> Tensor<3> {
-        self.attend(layer_norm(&self.norm, h), seen, bias)
+        let query = linear(&self.query, layer_norm(&self.norm, h.clone()));
+        let settings = settings(h.dims()[2], self.heads, bias, dropout);
+        linear_onto(&self.output, cross_attention(query, seen.0, &settings), h)
     }
+}
 
-    /// Keys and values of `x`, `[batch, length, dim]`.
-    pub(crate) fn read(&self, x: Tensor<3>) -> KeysValues {
-        KeysValues {
-            keys: split_heads(linear(&self.key, x.clone()), self.heads),
-            values: split_heads(linear(&self.value, x), self.heads),
-        }
-    }
+fn projection(dim: usize, device: &Device) -> Linear {
+    LinearConfig::new(dim, dim).with_bias(false).init(device)
+}
 
-    fn attend(&self, h: Tensor<3>, seen: KeysValues, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let query = split_heads(linear(&self.query, h), self.heads);
-        let query = query.clone() * (query.dims()[3] as f64).powf(-0.5);
-        let KeysValues { keys, values } = seen;
-        let attended = biased_attention(query, keys, values, bias, &self.dropout);
-        linear(&self.output, merge_heads(attended))
-    }
+fn settings(
+    dim: usize,
+    heads: usize,
+    bias: Option<Tensor<4>>,
+    dropout: Option<DropoutSite>,
+) -> AttentionSettings {
+    let scale = ((dim / heads) as f64).powf(-0.5);
+    AttentionSettings { heads, scale, bias, dropout }
 }
 
 impl KeysValues {
     /// Those of one context for each sample of a batch.
     pub(crate) fn for_batch(&self, batch: usize) -> Self {
-        let [_, heads, length, head_dim] = self.keys.dims();
-        let expand = |x: &Tensor<4>| x.clone().expand([batch, heads, length, head_dim]);
-        Self { keys: expand(&self.keys), values: expand(&self.values) }
+        let [_, length, width] = self.0.dims();
+        Self(self.0.clone().expand([batch, length, width]))
     }
 
     /// Number of contexts.
     pub(crate) fn batch(&self) -> usize {
-        self.keys.dims()[0]
+        self.0.dims()[0]
     }
 }

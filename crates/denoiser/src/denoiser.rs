@@ -67,7 +67,8 @@ impl Denoiser {
     ///
     /// # Shapes
     /// - `z`: the noisy latents, `[batch, latents, latent_dim]`
-    /// - `alpha`: the share of the signal in the variance, in (0, 1), `[batch]`
+    /// - `alpha`: the share of the signal in the variance, in (0, 1), of each sample or of all:
+    ///   `[batch]` or `[1]`
     /// - returns `[batch, latents, latent_dim]`
     ///
     /// # Panics

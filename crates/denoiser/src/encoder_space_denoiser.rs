@@ -60,7 +60,8 @@ impl EncoderSpaceDenoiser {
     ///
     /// # Shapes
     /// - `z`: the noisy latents, `[batch, latents, latent_dim]`
-    /// - `steps`: the time step of each sample, from 0 (least noise) to 999 in LD4LG, `[batch]`
+    /// - `steps`: the time step of each sample or of all, from 0 (least noise) to 999 in LD4LG, `[batch]`
+    ///   or `[1]`
     /// - `conditions`: with a mask for texts of different lengths
     /// - returns `[batch, latents, latent_dim]`
     ///

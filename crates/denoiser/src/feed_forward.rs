@@ -1,9 +1,9 @@
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
-use latent_text_nn::{layer_norm, linear};
+use latent_text_kernels::{DropoutSite, gated_gelu};
+use latent_text_nn::{layer_norm, linear, modulated_norm};
 
 use crate::transformer::TransformerShape;
 
@@ -13,7 +13,6 @@ use crate::transformer::TransformerShape;
 pub(crate) struct FeedForward {
     norm: LayerNorm,
     value_and_gate: Linear,
-    dropout: Dropout,
     output: Linear,
     pub(crate) output_norm: LayerNorm,
     scale_and_shift: Linear,
@@ -25,7 +24,6 @@ impl FeedForward {
         Self {
             norm: LayerNormConfig::new(dim).init(device),
             value_and_gate: LinearConfig::new(dim, 2 * inner).init(device),
-            dropout: DropoutConfig::new(shape.dropout).init(),
             output: LinearConfig::new(inner, dim).init(device),
             output_norm: LayerNormConfig::new(dim).init(device),
             scale_and_shift: LinearConfig::new(shape.time_dim, 2 * dim)
@@ -34,19 +32,19 @@ impl FeedForward {
         }
     }
 
-    /// What the branch adds to the stream `h`, both `[batch, latents, dim]`; `time` is the
-    /// activated condition, `[batch, time_dim]`.
-    pub(crate) fn forward(&self, h: Tensor<3>, time: Tensor<2>) -> Tensor<3> {
-        let (value, gate) = halves(linear(&self.value_and_gate, layer_norm(&self.norm, h)));
-        let inner = self.dropout.forward(value * gelu(gate));
-        let y = layer_norm(&self.output_norm, linear(&self.output, inner));
-        let (scale, shift) = halves(linear(&self.scale_and_shift, time).unsqueeze_dim(1));
-        y * (scale + 1.0) + shift
+    /// The stream `h` behind this branch, both `[batch, latents, dim]`; `time` is the activated
+    /// condition of each sample or of all, `[batch or 1, time_dim]`.
+    pub(crate) fn forward(
+        &self,
+        h: Tensor<3>,
+        time: Tensor<2>,
+        dropout: Option<DropoutSite>,
+    ) -> Tensor<3> {
+        let [batch, latents, dim] = h.dims();
+        let gated = linear(&self.value_and_gate, layer_norm(&self.norm, h.clone()));
+        let width = gated.dims()[2];
+        let inner = gated_gelu(gated.reshape([batch * latents, width]), dropout.as_ref());
+        let y = linear(&self.output, inner).reshape([batch, latents, dim]);
+        modulated_norm(&self.output_norm, y, linear(&self.scale_and_shift, time), h)
     }
-}
-
-/// Both halves of the last dimension.
-fn halves(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-    let width = x.dims()[2] / 2;
-    (x.clone().slice_dim(2, 0..width), x.slice_dim(2, width..2 * width))
 }

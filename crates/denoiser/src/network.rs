@@ -18,9 +18,10 @@ pub enum DenoisingNetwork {
 /// How noisy latents are, in the terms of every network.
 #[derive(Clone, Debug)]
 pub struct NetworkTime {
-    /// The share of the signal in the variance, in (0, 1), `[batch]`: what a [`Denoiser`] is told.
+    /// The share of the signal in the variance, in (0, 1), of each sample or of all, `[batch]` or `[1]`:
+    /// what a [`Denoiser`] is told.
     pub alpha: Tensor<1>,
-    /// The step of a discrete noise schedule, from 0 (least noise), `[batch]`: what an
+    /// The step of a discrete noise schedule, from 0 (least noise), `[batch]` or `[1]`: what an
     /// [`EncoderSpaceDenoiser`] is told. None for a schedule in continuous time.
     pub step: Option<Tensor<1, Int>>,
 }

@@ -1,10 +1,11 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Tensor};
+use latent_text_kernels::{DropoutSeed, DropoutSite};
 use latent_text_nn::{PositionBuckets, linear};
 
 use crate::SkipRule;
-use crate::attention::{Attention, KeysValues};
+use crate::attention::{CrossAttention, KeysValues, SelfAttention};
 use crate::context::Context;
 use crate::feed_forward::FeedForward;
 use crate::masking::mask_bias;
@@ -38,12 +39,14 @@ pub(crate) struct Transformer {
     dense_connections: Vec<Linear>,
     #[module(skip)]
     skips: SkipRule,
+    /// Probability that an attention weight or an inner value of a feed-forward is dropped.
+    dropout: f64,
 }
 
 #[derive(Module, Debug)]
 struct Layer {
-    attention: Attention,
-    cross_attention: Option<Attention>,
+    attention: SelfAttention,
+    cross_attention: Option<CrossAttention>,
     feed_forward: FeedForward,
 }
 
@@ -65,8 +68,8 @@ impl TransformerShape {
 impl Transformer {
     pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {
         let layer = || Layer {
-            attention: Attention::new(shape, device),
-            cross_attention: shape.cross_attention.then(|| Attention::new(shape, device)),
+            attention: SelfAttention::new(shape, device),
+            cross_attention: shape.cross_attention.then(|| CrossAttention::new(shape, device)),
             feed_forward: FeedForward::new(shape, device),
         };
         let dense = || LinearConfig::new(2 * shape.dim, shape.dim).init(device);
@@ -77,6 +80,7 @@ impl Transformer {
             }),
             dense_connections: (0..shape.dense_connections).map(|_| dense()).collect(),
             skips: shape.skips,
+            dropout: shape.dropout,
         }
     }
 
@@ -89,7 +93,7 @@ impl Transformer {
     }
 
     /// The stream `h` after all layers, `[batch, latents, dim]`; `time` is the activated
-    /// condition, `[batch, time_dim]`. `mask`, `[batch, latents]`, is true for real latents. With
+    /// condition of each sample or of all, `[batch or 1, time_dim]`. `mask`, `[batch, latents]`, is true for real latents. With
     /// cross-attention, there must be a context.
     pub(crate) fn forward(
         &self,
@@ -101,6 +105,7 @@ impl Transformer {
         let [batch, latents, _] = h.dims();
         let bias = self.stream_bias(latents, mask.clone());
         let context_bias = context.and_then(|context| mask_bias(mask, context.mask.clone()));
+        let dropout = DropoutSeed::draw(self.dropout, &h.device());
         let first_late = self.layers.len() - self.dense_connections.len();
         let mut early = Vec::with_capacity(self.dense_connections.len());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -113,7 +118,8 @@ impl Transformer {
                 h = linear(&self.dense_connections[late], Tensor::cat(vec![h, skip], 2));
             }
             let seen = context.map(|context| context.of_layer(index, batch));
-            h = layer.forward(h, time.clone(), bias.clone(), seen, context_bias.clone());
+            let dropout = LayerDropout { seed: dropout.as_ref(), layer: index };
+            h = layer.forward(h, time.clone(), bias.clone(), seen, context_bias.clone(), dropout);
             if early.len() < self.dense_connections.len() {
                 early.push(h.clone());
             }
@@ -148,12 +154,28 @@ impl Layer {
         bias: Option<Tensor<4>>,
         seen: Option<KeysValues>,
         context_bias: Option<Tensor<4>>,
+        dropout: LayerDropout<'_>,
     ) -> Tensor<3> {
-        let mut h = h.clone() + self.attention.to_stream(h, bias);
+        let mut h = self.attention.forward(h, bias, dropout.site(0));
         if let (Some(attention), Some(seen)) = (&self.cross_attention, seen) {
-            h = h.clone() + attention.to_context(h, seen, context_bias);
+            h = attention.forward(h, seen, context_bias, dropout.site(1));
         }
-        h.clone() + self.feed_forward.forward(h, time)
+        self.feed_forward.forward(h, time, dropout.site(2))
+    }
+}
+
+/// What decides the dropout of a layer, if any is dropped.
+#[derive(Clone, Copy)]
+struct LayerDropout<'a> {
+    seed: Option<&'a DropoutSeed>,
+    layer: usize,
+}
+
+impl LayerDropout<'_> {
+    /// That of one of the layer's branches.
+    fn site(self, branch: usize) -> Option<DropoutSite> {
+        const BRANCHES: usize = 3;
+        self.seed.map(|seed| seed.site((self.layer * BRANCHES + branch) as u32))
     }
 }
 

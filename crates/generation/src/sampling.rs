@@ -154,13 +154,15 @@ impl Network<'_> {
         let step = self.entries.map(|entries| nearest_entry(time, entries, &z));
         let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
         let conditions = Conditions { self_cond, ..self.conditions.clone() };
+        // Equal for all rows, so that one is enough.
+        let alpha = alpha.slice(0..1);
         let output = self.denoiser.forward(z, NetworkTime { alpha, step }, conditions);
         masked(output, self.conditions.mask.as_ref())
     }
 }
 
-/// The entry of a noise table of so many that is nearest to a time, for every row of `z`.
+/// The entry of a noise table of so many that is nearest to a time, one for all rows of `z`.
 fn nearest_entry(time: f64, entries: usize, z: &Tensor<3>) -> Tensor<1, Int> {
     let entry = (time * (entries - 1) as f64).round() as i64;
-    Tensor::full([z.dims()[0]], entry, &z.device())
+    Tensor::full([1], entry, &z.device())
 }

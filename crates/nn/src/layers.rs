@@ -1,36 +1,60 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{LayerNorm, Linear};
+use latent_text_kernels::{self as kernels, is_fused_for};
 use burn::tensor::{DType, FloatDType, Int, Tensor, activation, module};
 
+/// Of all norms here. Burn does not tell that of a [`LayerNorm`]; this is its default, and PyTorch's.
+const EPSILON: f64 = 1e-5;
+
 /// Applies `layer` to the last dimension of `x`, of shape `[.., d_input]`; returns `[.., d_output]`.
-///
-/// All leading dimensions are flattened into one, because a product of two matrices is up to twice
-/// as fast as the same product with a batch dimension on GPU backends. Where the layer is trained on
-/// many rows, they are divided into parts, each of which has its own sum of gradients.
 ///
 /// # Panics
 /// If the last dimension of `x` is not `d_input`.
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    product(layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), x)
+}
+
+/// The last dimension of `x`, `[.., d_input]`, times `weight`, `[d_input, d_output]`, plus `bias`.
+///
+/// All leading dimensions are flattened into one, because a product of two matrices is up to twice
+/// as fast as the same product with a batch dimension on GPU backends. Where the weight is trained on
+/// many rows without a kernel of our own, they are divided into parts, each of which has its own sum of
+/// gradients.
+pub(crate) fn product<const D: usize>(
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    x: Tensor<D>,
+) -> Tensor<D> {
     let mut shape = x.dims();
     let rows = shape[..D - 1].iter().product::<usize>();
-    let parts = row_parts(rows, &layer.weight.val());
-    if D == 2 && parts == 1 {
-        return layer.forward(x);
-    }
-    let [d_input, d_output] = layer.weight.dims();
+    let [d_input, d_output] = weight.dims();
     assert_eq!(shape[D - 1], d_input, "the last dimension is not the layer's input");
     shape[D - 1] = d_output;
-    match parts {
-        1 => layer.forward(x.reshape([rows, d_input])).reshape(shape),
-        _ => linear_in_parts(layer, x.reshape([parts, rows / parts, d_input])).reshape(shape),
+    match row_parts(rows, &weight) {
+        1 => kernels::linear(x.reshape([rows, d_input]), weight, bias).reshape(shape),
+        parts => product_in_parts(weight, bias, x.reshape([parts, rows / parts, d_input]))
+            .reshape(shape),
     }
 }
 
-fn linear_in_parts(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+/// `stream + layer(x)`, for a layer without bias; `x` `[batch, length, d_input]`, `stream` and the result
+/// `[batch, length, d_output]`.
+pub fn linear_onto(layer: &Linear, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
+    let weight = layer.weight.val();
+    let [batch, length, d_input] = x.dims();
+    if layer.bias.is_some() || row_parts(batch * length, &weight) > 1 {
+        return stream + linear(layer, x);
+    }
+    let (rows, shape) = (batch * length, stream.dims());
+    let flat = stream.reshape([rows, shape[2]]);
+    kernels::linear_onto(x.reshape([rows, d_input]), weight, flat).reshape(shape)
+}
+
+fn product_in_parts(weight: Tensor<2>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
     let parts = x.dims()[0];
-    let y = x.matmul(layer.weight.val().unsqueeze());
-    match &layer.bias {
-        Some(bias) => y + in_parts(bias.val(), parts),
+    let y = x.matmul(weight.unsqueeze());
+    match bias {
+        Some(bias) => y + in_parts(bias, parts),
         None => y,
     }
 }
@@ -50,7 +74,8 @@ fn row_parts<const D: usize>(rows: usize, parameter: &Tensor<D>) -> usize {
     const PARTS: [usize; 5] = [32, 16, 8, 4, 2];
     const ROWS_OF_A_PART: usize = 512;
 
-    if !parameter.is_require_grad() {
+    // Our own kernels divide the sums themselves.
+    if !parameter.is_require_grad() || is_fused_for(parameter) {
         return 1;
     }
     let enough = |parts: &usize| rows.is_multiple_of(*parts) && rows / parts >= ROWS_OF_A_PART;
@@ -94,10 +119,13 @@ pub fn unembedding(table: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
 }
 
 /// Layer norm over the last dimension, computed in f32 whatever the dtype of `x`, which the result
-/// keeps.
+/// keeps. The norm must have the default epsilon, `1e-5`.
 pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
     let (shape, dtype) = (x.dims(), x.dtype());
     let rows = shape[..D - 1].iter().product::<usize>();
+    if let (true, Some((gain, bias, epsilon))) = (is_fused_for(&x), parts_of(norm)) {
+        return kernels::norm(x.reshape([rows, shape[D - 1]]), gain, bias, epsilon).reshape(shape);
+    }
     let parts = row_parts(rows, &norm.gamma.val());
     if dtype == DType::F32 && parts == 1 {
         return norm.forward(x);
@@ -113,6 +141,32 @@ pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
         }
     };
     y.cast(dtype)
+}
+
+/// `stream + norm(x) * (1 + scale) + shift`, where scale and shift, `[samples, 2 * dim]`, are those of a
+/// sample or of all; the rest is `[batch, length, dim]`.
+pub fn modulated_norm(
+    norm: &LayerNorm,
+    x: Tensor<3>,
+    scale_and_shift: Tensor<2>,
+    stream: Tensor<3>,
+) -> Tensor<3> {
+    let [batch, length, dim] = x.dims();
+    if let (true, Some((gain, bias, epsilon))) = (is_fused_for(&x), parts_of(norm)) {
+        let [x, stream] = [x, stream].map(|x| x.reshape([batch * length, dim]));
+        let y = kernels::modulated_norm(x, gain, bias, scale_and_shift, stream, epsilon);
+        return y.reshape([batch, length, dim]);
+    }
+    let modulation = scale_and_shift.unsqueeze_dim::<3>(1);
+    let scale = modulation.clone().slice_dim(2, 0..dim);
+    let shift = modulation.slice_dim(2, dim..2 * dim);
+    stream + layer_norm(norm, x) * (scale + 1.0) + shift
+}
+
+/// Gain, bias and epsilon of a norm, if it has a bias.
+fn parts_of(norm: &LayerNorm) -> Option<(Tensor<1>, Tensor<1>, f64)> {
+    let bias = norm.beta.as_ref()?.val();
+    Some((norm.gamma.val(), bias, EPSILON))
 }
 
 fn layer_norm_in_parts(mut norm: LayerNorm, x: Tensor<3>) -> Tensor<3> {

@@ -9,11 +9,16 @@
 
 mod attention;
 mod file;
+mod joined_linear;
 mod layers;
 mod position_buckets;
 pub mod weights;
 
 pub use attention::{attention, biased_attention, hiding_bias, merge_heads, split_heads};
 pub use file::write_atomically;
-pub use layers::{cast_module, dtype_of, embedding, layer_norm, linear, softmax, unembedding};
+pub use joined_linear::JoinedLinear;
+pub use layers::{
+    cast_module, dtype_of, embedding, layer_norm, linear, linear_onto, modulated_norm, softmax,
+    unembedding,
+};
 pub use position_buckets::PositionBuckets;

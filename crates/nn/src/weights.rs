@@ -1,7 +1,7 @@
 //! Module parameters in weight files, under PyTorch's conventions: a parameter is named by its
 //! field path (`model.encoder.layers.0.fc1.weight`), a linear weight is stored `[out, in]`, and the
 //! gain and offset of a layer norm are called `weight` and `bias`. The variant of an enum is no part
-//! of a name.
+//! of a name. The parts of a [`JoinedLinear`](crate::JoinedLinear) are tensors of their own.
 //!
 //! Read are safetensors files, PyTorch's state dicts (without running anything in them; also those
 //! inside of the checkpoints of a training) and the indices of checkpoints in several files; written
@@ -20,11 +20,13 @@ mod torch;
 mod transpose;
 
 pub use load::{load, load_with};
-pub use save::{named_shapes, save};
+pub use save::{named_shapes, parameter_shapes, save};
 pub use shards::{remove_shards, save_sharded};
 pub use tensor_file::TensorFile;
 
 use std::path::PathBuf;
+
+use crate::joined_linear;
 
 /// What can go wrong with a weights file.
 #[derive(Debug, thiserror::Error)]
@@ -154,8 +156,21 @@ impl Cursor {
         name
     }
 
+    /// The names under which files hold this parameter, in the order of its parts.
+    fn names(&self) -> Vec<String> {
+        let name = self.name();
+        let parts = self.path.len().checked_sub(2).filter(|_| self.is_in(joined_linear::CONTAINER));
+        let Some(joined) = parts.map(|holder| self.path[holder].as_str()) else {
+            return vec![name];
+        };
+        let end = format!("{joined}.weight");
+        let stem = name.strip_suffix(&end).unwrap_or(&name);
+        joined.split('_').map(|part| format!("{stem}{part}.weight")).collect()
+    }
+
     /// Whether files hold the transpose of this parameter.
     fn is_transposed(&self) -> bool {
-        self.is_in("Struct:Linear") && self.path.last().is_some_and(|last| last == "weight")
+        let is_linear = self.is_in("Struct:Linear") || self.is_in(joined_linear::CONTAINER);
+        is_linear && self.path.last().is_some_and(|last| last == "weight")
     }
 }

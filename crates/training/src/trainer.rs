@@ -364,8 +364,9 @@ impl<'a, S: Stage> Trainer<'a, S> {
             let scaled = loss.clone() / accumulation as f32;
             let gradients = self.layout.gather_gradients(&self.model, scaled.backward());
             gradient = Some(match gradient {
-                None => gradients,
-                Some(sum) => sum + gradients,
+                None if accumulation == 1 => gradients,
+                None => gradients.cast(FloatDType::F32),
+                Some(sum) => sum + gradients.cast(FloatDType::F32),
             });
             let loss = scaled.inner();
             total = Some(match total {
@@ -377,11 +378,12 @@ impl<'a, S: Stage> Trainer<'a, S> {
         let (Some(gradient), Some(loss)) = (gradient, total) else {
             unreachable!("the settings were checked: a step has at least one batch");
         };
-        let (parameters, norm) = self.optimizer.step(rate, self.parameters.clone(), gradient);
+        // Taken and not cloned: a vector that nobody else holds is written in place.
+        let nothing = Tensor::empty([1], self.run.device);
+        let parameters = std::mem::replace(&mut self.parameters, nothing);
+        let (parameters, norm) =
+            self.optimizer.step(rate, parameters, gradient, self.ema.as_mut());
         self.parameters = parameters;
-        if let Some(ema) = &mut self.ema {
-            ema.update(&self.parameters);
-        }
         self.spread_parameters();
         self.step += 1;
         (loss, norm)

@@ -5,6 +5,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::tensor_file::TensorFile;
+use super::transpose::transpose;
 use super::{Cursor, WeightsError};
 
 /// Fills every float parameter of `module` from the safetensors file at `path`, on the parameter's
@@ -66,24 +67,20 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn value<const D: usize>(&mut self, expected: &[usize], device: &Device) -> Option<Tensor<D>> {
-        let name = (self.name_of)(&self.cursor.name());
-        self.unused.remove(&name);
-        let Some(found) = self.file.shape(&name) else {
-            self.problems.push(format!("missing: {name}"));
-            return None;
-        };
+        let names: Vec<String> =
+            self.cursor.names().iter().map(|name| (self.name_of)(name)).collect();
         let transposed = self.cursor.is_transposed();
         let mut in_file = expected.to_vec();
         if transposed {
             in_file.reverse();
         }
-        if found != in_file {
-            self.problems.push(format!("{name} has shape {found:?}, the model needs {in_file:?}"));
+        in_file[0] /= names.len();
+        // All are looked at, so that each that is at fault is told of.
+        let fits = |fits: bool, name: &String| self.is_there(name, &in_file) && fits;
+        if !names.iter().fold(true, fits) {
             return None;
         }
-        let values =
-            if transposed { self.file.transposed_floats(&name) } else { self.file.floats(&name) };
-        match values {
+        match self.read(&names, transposed, &in_file) {
             Ok(values) => {
                 Some(Tensor::from_data(TensorData::new(values, expected.to_vec()), device))
             }
@@ -94,6 +91,40 @@ impl Loader<'_> {
             Err(error) => {
                 self.problems.push(error.to_string());
                 None
+            }
+        }
+    }
+
+    /// Whether the file has a tensor of this shape.
+    fn is_there(&mut self, name: &str, expected: &[usize]) -> bool {
+        self.unused.remove(name);
+        let problem = match self.file.shape(name) {
+            None => format!("missing: {name}"),
+            Some(found) if found != expected => {
+                format!("{name} has shape {found:?}, the model needs {expected:?}")
+            }
+            Some(_) => return true,
+        };
+        self.problems.push(problem);
+        false
+    }
+
+    /// The values of a parameter, whose parts have the given shape in the file.
+    fn read(
+        &self,
+        names: &[String],
+        transposed: bool,
+        part: &[usize],
+    ) -> Result<Vec<f32>, WeightsError> {
+        match names {
+            [name] if transposed => self.file.transposed_floats(name),
+            [name] => self.file.floats(name),
+            _ => {
+                let mut rows = Vec::new();
+                for name in names {
+                    rows.extend(self.file.floats(name)?);
+                }
+                Ok(transpose(&rows, names.len() * part[0], part[1]))
             }
         }
     }

@@ -39,12 +39,27 @@ pub fn save<M: Module>(
         .map_err(|source| WeightsError::Write { path: path.to_path_buf(), source })
 }
 
-/// The name and shape of every float parameter, as [`save`] would write them, in the module's order.
+/// The name and shape of every tensor that [`save`] would write, in the module's order.
 pub fn named_shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    let tensors = shapes_of(module).into_iter().flat_map(|(_, names, mut shape)| {
+        shape[0] /= names.len();
+        names.into_iter().map(move |name| (name, shape.clone()))
+    });
+    tensors.collect()
+}
+
+/// The path and shape of every float parameter, in the module's order. A shape is that in files, where
+/// the parts of a parameter that is several tensors there follow each other.
+pub fn parameter_shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    shapes_of(module).into_iter().map(|(path, _, shape)| (path, shape)).collect()
+}
+
+/// Path, names in files, and shape in files of every float parameter.
+fn shapes_of<M: Module>(module: &M) -> Vec<(String, Vec<String>, Vec<usize>)> {
     #[derive(Default)]
     struct Lister {
         cursor: Cursor,
-        found: Vec<(String, Vec<usize>)>,
+        found: Vec<(String, Vec<String>, Vec<usize>)>,
     }
 
     impl ModuleVisitor for Lister {
@@ -61,7 +76,7 @@ pub fn named_shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
             if self.cursor.is_transposed() {
                 shape.reverse();
             }
-            self.found.push((self.cursor.name(), shape));
+            self.found.push((self.cursor.name(), self.cursor.names(), shape));
         }
     }
 
@@ -163,7 +178,7 @@ struct Writer<'a> {
     file: &'a mut File,
     cursor: Cursor,
     parameters: Range<usize>,
-    /// The number of the parameter that is visited next.
+    /// The number of the tensor that is next.
     next: usize,
     result: Result<(), WeightsError>,
 }
@@ -178,20 +193,28 @@ impl ModuleVisitor for Writer<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let parameter = self.next;
-        self.next += 1;
-        if self.result.is_ok() && self.parameters.contains(&parameter) {
-            self.result = self.write(param, &self.layout.parameters[parameter].0);
+        let parts = self.cursor.names().len();
+        let first = self.next;
+        self.next += parts;
+        let wanted = (0..parts).filter(|part| self.parameters.contains(&(first + part)));
+        let wanted: Vec<usize> = wanted.collect();
+        if self.result.is_ok() && !wanted.is_empty() {
+            self.result = self.write(param, first, parts, &wanted);
         }
     }
 }
 
 impl Writer<'_> {
+    /// Writes some of a parameter's `parts`, the first of which has the number `first`.
     fn write<const D: usize>(
         &mut self,
         param: &Param<Tensor<D>>,
-        name: &str,
+        first: usize,
+        parts: usize,
+        wanted: &[usize],
     ) -> Result<(), WeightsError> {
+        let layout = self.layout;
+        let name = &layout.parameters[first].0;
         let shape = param.lazy_shape().to_vec();
         let mut values =
             param.val().cast(FloatDType::F32).try_into_vec_as::<f32>().map_err(|error| {
@@ -200,6 +223,15 @@ impl Writer<'_> {
         if self.cursor.is_transposed() {
             values = transpose(&values, shape[0], shape[1]);
         }
+        for &part in wanted {
+            let length = values.len() / parts;
+            let name = &layout.parameters[first + part].0;
+            self.write_values(&values[part * length..][..length], name)?;
+        }
+        Ok(())
+    }
+
+    fn write_values(&mut self, values: &[f32], name: &str) -> Result<(), WeightsError> {
         let mut bytes = Vec::new();
         for values in values.chunks(CHUNK) {
             bytes.clear();

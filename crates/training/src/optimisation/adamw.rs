@@ -1,8 +1,8 @@
-use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor};
+use latent_text_kernels::{AdamWState, AdamWStep, DecayRanges, adamw, global_norm};
 use serde::{Deserialize, Serialize};
 
-use super::{FlatLayout, check_range};
+use super::{Ema, FlatLayout, check_range};
 use crate::TrainingError;
 
 /// AdamW with PyTorch's meaning of its settings: decoupled weight decay scaled by the learning rate,
@@ -54,30 +54,19 @@ impl AdamWConfig {
 
     /// An optimiser for parameters of the given layout, without history.
     pub fn init(&self, layout: &FlatLayout, device: &Device) -> AdamWOptimizer {
-        AdamWOptimizer {
-            config: self.clone(),
-            // Burn's own decay knows no mask, so it is off and the mask is applied in `step`.
-            adam: burn::optim::AdamWConfig::new()
-                .with_beta_1(self.beta_1)
-                .with_beta_2(self.beta_2)
-                .with_epsilon(self.epsilon)
-                .with_weight_decay(0.0)
-                .build(),
-            decay_mask: layout.decay_mask(device),
-            state: None,
-        }
+        AdamWOptimizer { config: self.clone(), decayed: layout.decayed(device), history: None }
     }
 }
 
 /// AdamW on a flat parameter vector.
 pub struct AdamWOptimizer {
     config: AdamWConfig,
-    adam: AdamW,
-    decay_mask: Tensor<1>,
-    state: Option<AdamWState<1>>,
+    decayed: DecayRanges,
+    history: Option<AdamWSnapshot>,
 }
 
 /// The optimiser's history, as a checkpoint keeps it.
+#[derive(Clone)]
 pub struct AdamWSnapshot {
     /// Steps taken.
     pub time: usize,
@@ -88,43 +77,54 @@ pub struct AdamWSnapshot {
 }
 
 impl AdamWOptimizer {
-    /// One step at the given learning rate; returns the new parameters and the global norm of the
+    /// One step at the given learning rate for a gradient in any float dtype, which the running average of
+    /// the parameters takes in, if there is one. Returns the new parameters and the global norm of the
     /// gradient before clipping, as a tensor of one element. All vectors have shape `[len]`.
     pub fn step(
         &mut self,
         learning_rate: f64,
         parameters: Tensor<1>,
         gradient: Tensor<1>,
+        mut ema: Option<&mut Ema>,
     ) -> (Tensor<1>, Tensor<1>) {
-        let norm = gradient.clone().square().sum().sqrt();
-        let gradient = match self.config.gradient_clip {
-            clip if clip > 0.0 => {
-                let scale = (norm.clone() + 1e-6).recip().mul_scalar(clip).clamp_max(1.0);
-                gradient * scale
-            }
-            _ => gradient,
+        let norm = global_norm(gradient.clone());
+        let AdamWSnapshot { time, moment_1, moment_2 } =
+            self.history.take().unwrap_or_else(|| AdamWSnapshot {
+                time: 0,
+                moment_1: parameters.zeros_like(),
+                moment_2: parameters.zeros_like(),
+            });
+        let time = time + 1;
+        // Taken and not cloned: a vector that nobody else holds is written in place.
+        let average_decay = ema.as_ref().map_or(0.0, |ema| ema.next_decay());
+        let average = ema.as_mut().map(|ema| ema.take());
+        let step = AdamWStep {
+            beta_1: self.config.beta_1,
+            beta_2: self.config.beta_2,
+            epsilon: self.config.epsilon,
+            learning_rate,
+            weight_decay: self.config.weight_decay,
+            gradient_clip: self.config.gradient_clip,
+            average_decay,
+            time,
         };
-        let decay = -learning_rate * self.config.weight_decay;
-        let decayed = parameters * (self.decay_mask.clone() * decay + 1.0);
-        let (parameters, state) =
-            self.adam.step(learning_rate, decayed, gradient, self.state.take());
-        self.state = state;
+        let state = AdamWState { parameters, moment_1, moment_2, average };
+        let state = adamw(state, gradient, norm.clone(), &self.decayed, step);
+        let AdamWState { parameters, moment_1, moment_2, average } = state;
+        self.history = Some(AdamWSnapshot { time, moment_1, moment_2 });
+        if let (Some(ema), Some(average)) = (ema, average) {
+            ema.put(average);
+        }
         (parameters, norm)
     }
 
     /// The history, or none before the first step.
     pub fn snapshot(&self) -> Option<AdamWSnapshot> {
-        self.state.as_ref().map(|AdamWState { momentum }| AdamWSnapshot {
-            time: momentum.time,
-            moment_1: momentum.moment_1.clone(),
-            moment_2: momentum.moment_2.clone(),
-        })
+        self.history.clone()
     }
 
     /// Goes on from a history that [`AdamWOptimizer::snapshot`] gave.
     pub fn restore(&mut self, snapshot: Option<AdamWSnapshot>) {
-        self.state = snapshot.map(|AdamWSnapshot { time, moment_1, moment_2 }| {
-            AdamWState::new(AdaptiveMomentumState::new(time, moment_1, moment_2))
-        });
+        self.history = snapshot;
     }
 }

@@ -65,14 +65,20 @@ impl Ema {
         Self { config, average: parameters, updates: 0 }
     }
 
-    /// Takes in the parameters after a step.
-    pub fn update(&mut self, parameters: &Tensor<1>) {
-        let decay = self.config.decay_at(self.updates);
+    /// The decay of the next update.
+    pub(super) fn next_decay(&self) -> f64 {
+        self.config.decay_at(self.updates)
+    }
+
+    /// Hands out the average for an update, which [`put`](Self::put) ends.
+    pub(super) fn take(&mut self) -> Tensor<1> {
+        let nothing = Tensor::empty([1], &self.average.device());
+        std::mem::replace(&mut self.average, nothing)
+    }
+
+    /// The average after an update.
+    pub(super) fn put(&mut self, average: Tensor<1>) {
+        self.average = average;
         self.updates += 1;
-        self.average = if decay == 0.0 {
-            parameters.clone()
-        } else {
-            self.average.clone() * decay + parameters.clone() * (1.0 - decay)
-        };
     }
 }

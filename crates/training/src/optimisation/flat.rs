@@ -1,9 +1,13 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor};
+use latent_text_kernels::DecayRanges;
 use latent_text_nn::weights;
 use serde::{Deserialize, Serialize};
 
-/// One parameter's place in the flat vector.
+/// Numbers of a stretch of memory that a GPU lets begin anywhere: 512 bytes in half precision.
+const ALIGNED: usize = 256;
+
+/// One parameter in the flat vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterEntry {
     /// Its path in the module.
@@ -23,11 +27,18 @@ impl ParameterEntry {
     }
 }
 
-/// The order of a module's float parameters in one flat vector. Those that are not to be trained (see
+/// The places of a module's float parameters in one flat vector. Those that are not to be trained (see
 /// [`Module::no_grad`]) have no place in it.
+///
+/// Parameters of odd sizes come last: all others then begin where a GPU can use them in the vector itself,
+/// without a copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlatLayout {
+    /// In the order of the vector.
     entries: Vec<ParameterEntry>,
+    /// The place in `entries` of each parameter, in the module's order.
+    #[serde(default)]
+    places: Vec<usize>,
 }
 
 impl FlatLayout {
@@ -35,13 +46,34 @@ impl FlatLayout {
     pub fn of<M: Module>(module: &M) -> Self {
         let mut lister = TrainedLister(Vec::new());
         module.visit(&mut lister);
-        let entries = weights::named_shapes(module)
+        let found: Vec<ParameterEntry> = weights::parameter_shapes(module)
             .into_iter()
             .zip(lister.0)
             .filter(|(_, trained)| *trained)
             .map(|((name, shape), _)| ParameterEntry { name, shape })
             .collect();
-        Self { entries }
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by_key(|&parameter| found[parameter].len() % ALIGNED != 0);
+        let mut places = vec![0; found.len()];
+        for (place, &parameter) in order.iter().enumerate() {
+            places[parameter] = place;
+        }
+        Self { entries: order.iter().map(|&parameter| found[parameter].clone()).collect(), places }
+    }
+
+    /// Where each parameter begins, in the module's order.
+    fn offsets(&self) -> Vec<usize> {
+        let mut end = 0;
+        let starts: Vec<usize> = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let start = end;
+                end += entry.len();
+                start
+            })
+            .collect();
+        self.places.iter().map(|&place| starts[place]).collect()
     }
 
     /// How many numbers the vector holds.
@@ -54,26 +86,35 @@ impl FlatLayout {
         self.len() == 0
     }
 
-    /// 1 where weight decay acts (parameters of two or more dimensions), else 0; shape `[len]`.
-    pub fn decay_mask(&self, device: &Device) -> Tensor<1> {
-        let mut mask = Vec::with_capacity(self.len());
-        for entry in &self.entries {
-            let value = if entry.is_decayed() { 1.0f32 } else { 0.0 };
-            mask.extend(std::iter::repeat_n(value, entry.len()));
-        }
-        Tensor::from_floats(mask.as_slice(), device)
+    /// Where weight decay acts: on parameters of two or more dimensions.
+    pub fn decayed(&self, device: &Device) -> DecayRanges {
+        let mut end = 0;
+        let ranges = self.entries.iter().filter_map(|entry| {
+            let start = end;
+            end += entry.len();
+            entry.is_decayed().then_some(start..end)
+        });
+        DecayRanges::new(ranges, device)
     }
 
     /// All parameters of `module` in f32, without a graph; shape `[len]`.
     pub fn gather<M: Module>(&self, module: &M) -> Tensor<1> {
-        Gatherer { pieces: Vec::new(), gradients: None }.gather(module)
+        self.joined(module, None).cast(FloatDType::F32)
     }
 
-    /// The gradients of all parameters of `module` in f32; shape `[len]`.
+    /// The gradients of all parameters of `module`, in their dtype; shape `[len]`.
     ///
     /// A parameter that took no part in the loss has gradient zero.
     pub fn gather_gradients<M: Module>(&self, module: &M, gradients: Gradients) -> Tensor<1> {
-        Gatherer { pieces: Vec::new(), gradients: Some(gradients) }.gather(module)
+        self.joined(module, Some(gradients))
+    }
+
+    fn joined<M: Module>(&self, module: &M, gradients: Option<Gradients>) -> Tensor<1> {
+        let mut gatherer = Gatherer { pieces: Vec::new(), gradients };
+        module.visit(&mut gatherer);
+        let mut pieces: Vec<_> = self.places.iter().zip(gatherer.pieces).collect();
+        pieces.sort_by_key(|(place, _)| **place);
+        Tensor::cat(pieces.into_iter().map(|(_, piece)| piece).collect(), 0)
     }
 
     /// `module` with its parameters taken from `values` (shape `[len]`), cast to `dtype`; as leaves
@@ -91,7 +132,7 @@ impl FlatLayout {
     ) -> M {
         assert_eq!(values.dims()[0], self.len(), "the vector does not have the module's layout");
         let values = values.clone().cast(dtype);
-        module.map(&mut Scatterer { values, trained, offset: 0 })
+        module.map(&mut Scatterer { values, trained, offsets: self.offsets().into_iter() })
     }
 }
 
@@ -114,14 +155,6 @@ struct Gatherer {
     gradients: Option<Gradients>,
 }
 
-impl Gatherer {
-    /// One cast of the whole, where a cast of each piece would cost as many kernels as parameters.
-    fn gather<M: Module>(mut self, module: &M) -> Tensor<1> {
-        module.visit(&mut self);
-        Tensor::cat(self.pieces, 0).cast(FloatDType::F32)
-    }
-}
-
 impl ModuleVisitor for Gatherer {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if !is_trained(param) {
@@ -142,7 +175,8 @@ impl ModuleVisitor for Gatherer {
 struct Scatterer {
     values: Tensor<1>,
     trained: bool,
-    offset: usize,
+    /// Where the parameters begin that are still to come.
+    offsets: std::vec::IntoIter<usize>,
 }
 
 impl ModuleMapper for Scatterer {
@@ -154,9 +188,11 @@ impl ModuleMapper for Scatterer {
             });
         }
         let shape = param.lazy_shape();
-        let end = self.offset + shape.num_elements();
-        let value = self.values.clone().slice(self.offset..end).reshape(shape);
-        self.offset = end;
+        let Some(start) = self.offsets.next() else {
+            panic!("the module has more parameters than the layout")
+        };
+        let end = start + shape.num_elements();
+        let value = self.values.clone().slice(start..end).reshape(shape);
         let value = if self.trained { value.autodiff().require_grad() } else { value };
         let (id, _, mapper) = param.consume();
         Param::from_mapped_value(id, value, mapper)

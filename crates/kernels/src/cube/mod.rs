@@ -1,0 +1,206 @@
+//! The operations on CubeCL's runtimes: CUDA, Vulkan, Metal, WebGPU.
+
+mod adamw;
+pub(crate) mod attention;
+mod column_sums;
+mod dropout;
+mod gated_gelu;
+mod linear;
+mod norm;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn_cubecl::CubeBackend;
+use cubecl::client::Client;
+
+use self::attention::Operands;
+use self::norm::Modulation;
+use crate::ops::{FusedGradients, FusedOps};
+use crate::{AdamWStep, Attention, DropRule};
+
+/// The type of a tensor on these runtimes, under the name that the trait uses.
+type Float = FloatTensor<CubeBackend>;
+
+/// Bytes that a unit loads at once where it can.
+const LOAD_BYTES: usize = 16;
+
+/// Elements of a vector of which a row of `count` elements is made, of `element` bytes each.
+fn width_of_vectors(count: usize, element: usize) -> usize {
+    let widest = LOAD_BYTES / element;
+    [8, 4, 2].into_iter().find(|&width| width <= widest && count.is_multiple_of(width)).unwrap_or(1)
+}
+
+/// Whether 32 units beside each other can add up numbers without shared memory.
+fn has_planes_of_32(client: &Client) -> bool {
+    let hardware = &client.properties().hardware;
+    hardware.plane_size_min == 32
+        && hardware.plane_size_max == 32
+        && client.features().plane.contains(cubecl::features::Plane::Ops)
+}
+
+impl FusedOps for CubeBackend {
+    fn product(x: Float, weight: Float) -> Float {
+        linear::linear(x, weight, None, None)
+    }
+
+    fn product_with_bias(x: Float, weight: Float, bias: Float) -> Float {
+        linear::linear(x, weight, Some(bias), None)
+    }
+
+    fn product_onto(x: Float, weight: Float, added: Float) -> Float {
+        linear::linear(x, weight, None, Some(added))
+    }
+
+    fn norm(x: Float, gain: Float, bias: Float, epsilon: f64) -> Float {
+        norm::norm(x, gain, bias, None, epsilon)
+    }
+
+    fn modulated_norm(
+        x: Float,
+        gain: Float,
+        bias: Float,
+        scale_and_shift: Float,
+        residual: Float,
+        epsilon: f64,
+    ) -> Float {
+        norm::norm(x, gain, bias, Some(Modulation { scale_and_shift, residual }), epsilon)
+    }
+
+    fn gated_gelu(x: Float, seed: Float, drop: DropRule) -> Float {
+        gated_gelu::gated_gelu(x, seed_or_none(seed, drop), drop)
+    }
+
+    fn self_attention(qkv: Float, bias: Float, seed: Float, attention: Attention) -> Float {
+        attention::attention(operands(qkv, None, bias, seed, attention), attention)
+    }
+
+    fn cross_attention(
+        query: Float,
+        key: Float,
+        bias: Float,
+        seed: Float,
+        attention: Attention,
+    ) -> Float {
+        attention::attention(operands(query, Some(key), bias, seed, attention), attention)
+    }
+}
+
+impl FusedGradients for CubeBackend {
+    fn linear_input(dy: Float, weight: Float) -> Float {
+        linear::input_gradient(dy, weight)
+    }
+
+    fn linear_weight(x: Float, dy: Float) -> Float {
+        linear::weight_gradient(x, dy)
+    }
+
+    fn linear_weight_and_bias(x: Float, dy: Float) -> (Float, Float) {
+        linear::weight_and_bias_gradients(x, dy)
+    }
+
+    fn norm_gradients(
+        x: Float,
+        gain: Float,
+        bias: Float,
+        dy: Float,
+        epsilon: f64,
+    ) -> (Float, Float, Float) {
+        let gradients = norm::norm_gradients(x, gain, bias, None, dy, epsilon);
+        (gradients.x, gradients.gain, gradients.bias)
+    }
+
+    fn modulated_norm_gradients(
+        x: Float,
+        gain: Float,
+        bias: Float,
+        scale_and_shift: Float,
+        dy: Float,
+        epsilon: f64,
+    ) -> (Float, Float, Float, Float) {
+        let gradients = norm::norm_gradients(x, gain, bias, Some(scale_and_shift), dy, epsilon);
+        let Some(modulation) = gradients.modulation else {
+            unreachable!("a modulated norm has a gradient of its modulation")
+        };
+        (gradients.x, gradients.gain, gradients.bias, modulation)
+    }
+
+    fn gated_gelu_gradient(x: Float, seed: Float, dy: Float, drop: DropRule) -> Float {
+        gated_gelu::gated_gelu_gradient(x, seed_or_none(seed, drop), dy, drop)
+    }
+
+    fn self_attention_gradient(
+        qkv: Float,
+        bias: Float,
+        seed: Float,
+        dy: Float,
+        attention: Attention,
+    ) -> Float {
+        let operands = operands(qkv, None, bias, seed, attention);
+        attention::attention_gradients(operands, dy, attention).1
+    }
+
+    fn cross_attention_gradients(
+        query: Float,
+        key: Float,
+        bias: Float,
+        seed: Float,
+        dy: Float,
+        attention: Attention,
+    ) -> (Float, Float) {
+        let operands = operands(query, Some(key), bias, seed, attention);
+        let (Some(query), key) = attention::attention_gradients(operands, dy, attention) else {
+            unreachable!("queries of cross-attention have a gradient of their own")
+        };
+        (query, key)
+    }
+
+    fn adamw(
+        parameters: Float,
+        moment_1: Float,
+        moment_2: Float,
+        gradient: Float,
+        norm: Float,
+        borders: IntTensor<CubeBackend>,
+        step: AdamWStep,
+    ) -> (Float, Float, Float) {
+        let vectors = [parameters, moment_1, moment_2];
+        let ([parameters, moment_1, moment_2], _) =
+            adamw::adamw(vectors, None, gradient, norm, borders, step);
+        (parameters, moment_1, moment_2)
+    }
+
+    fn adamw_with_average(
+        parameters: Float,
+        moment_1: Float,
+        moment_2: Float,
+        average: Float,
+        gradient: Float,
+        norm: Float,
+        borders: IntTensor<CubeBackend>,
+        step: AdamWStep,
+    ) -> (Float, Float, Float, Float) {
+        let vectors = [parameters, moment_1, moment_2];
+        let ([parameters, moment_1, moment_2], Some(average)) =
+            adamw::adamw(vectors, Some(average), gradient, norm, borders, step)
+        else {
+            unreachable!("an average that went in comes out")
+        };
+        (parameters, moment_1, moment_2, average)
+    }
+}
+
+/// The seed, or something that a kernel without dropout can bind in its place.
+fn seed_or_none(seed: Float, drop: DropRule) -> Float {
+    if drop.drops() { seed } else { attention::nothing(&seed) }
+}
+
+fn operands(
+    query: Float,
+    key: Option<Float>,
+    bias: Float,
+    seed: Float,
+    attention: Attention,
+) -> Operands {
+    let bias = attention.biased.then_some(bias);
+    let seed = attention.drop.drops().then_some(seed);
+    Operands { query, key, bias, seed }
+}

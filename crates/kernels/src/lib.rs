@@ -1,0 +1,82 @@
+//! Operations that the networks of `latent-text` spend their time in, each as few kernels as possible, with
+//! its gradient.
+//!
+//! Burn's fusion joins elementwise operations, but not what a transformer is made of: matrix products with
+//! what follows them, norms with what surrounds them, attention over few positions. Here these are
+//! operations of their own, put into Burn by a backend extension: CubeCL kernels on CUDA, Vulkan, Metal and
+//! WebGPU, with the feature `cublas` NVIDIA's matrix products, and loops over all cores on Flex in f32.
+//! [`is_fused`] tells whether a device has them. Everywhere else, and for shapes that a kernel does not know, the same is computed by Burn's own
+//! operations, those of [`plain`]; both agree within the rounding of the dtype.
+//!
+//! Inside, numbers are f32 whatever the dtype of the tensors.
+
+mod attention;
+mod autodiff;
+#[cfg(feature = "cube")]
+mod cube;
+mod dropout;
+#[cfg(feature = "flex")]
+mod flex;
+mod gated_gelu;
+mod linear;
+mod norm;
+mod ops;
+mod optimiser;
+pub mod plain;
+
+use burn::tensor::{DType, Device, Tensor};
+
+pub use attention::{AttentionSettings, cross_attention, self_attention};
+pub use dropout::{DropoutSeed, DropoutSite};
+pub use gated_gelu::gated_gelu;
+pub use linear::{linear, linear_onto};
+pub use norm::{modulated_norm, norm};
+pub use optimiser::{AdamWState, AdamWStep, DecayRanges, adamw, global_norm};
+
+use attention::Attention;
+use dropout::DropRule;
+
+/// Whether operations on this device, with or without autodiff, are kernels of this crate: all of them on
+/// GPUs, and those in f32 on Flex.
+pub fn is_fused(device: &Device) -> bool {
+    Kernels::of(device) != Kernels::None
+}
+
+/// Whether operations on this tensor are kernels of this crate.
+pub fn is_fused_for<const D: usize>(tensor: &Tensor<D>) -> bool {
+    match Kernels::of(&tensor.device()) {
+        Kernels::None => false,
+        Kernels::Cube => true,
+        Kernels::Flex => tensor.dtype() == DType::F32,
+    }
+}
+
+/// Which kernels a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "which of them there are depends on the features")]
+enum Kernels {
+    None,
+    Cube,
+    Flex,
+}
+
+impl Kernels {
+    fn of(device: &Device) -> Self {
+        #[cfg(any(feature = "cube", feature = "flex"))]
+        {
+            use burn::backend::DispatchDevice;
+
+            let device = device.clone().inner();
+            #[cfg(feature = "cube")]
+            if matches!(device.as_dispatch(), DispatchDevice::Cube(_)) {
+                return Self::Cube;
+            }
+            #[cfg(feature = "flex")]
+            if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+                return Self::Flex;
+            }
+        }
+        let _ = device;
+        Self::None
+    }
+}

@@ -1,0 +1,37 @@
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use crate::ops::FusedOps;
+use crate::{is_fused_for, plain};
+
+/// `x weight`, plus `bias` in every row if there is one.
+///
+/// # Shapes
+/// - `x`: `[rows, inner]`
+/// - `weight`: `[inner, columns]`
+/// - `bias`: `[columns]`
+/// - returns `[rows, columns]`
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if !is_fused_for(&x) {
+        return plain::linear(x, weight, bias);
+    }
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        None => Dispatch::product(x, weight),
+        Some(bias) => Dispatch::product_with_bias(x, weight, bias.into_dispatch()),
+    })
+}
+
+/// `added + x weight`: a projection onto the stream of a transformer.
+///
+/// # Shapes
+/// - `x`: `[rows, inner]`
+/// - `weight`: `[inner, columns]`
+/// - `added`, and what is returned: `[rows, columns]`
+pub fn linear_onto(x: Tensor<2>, weight: Tensor<2>, added: Tensor<2>) -> Tensor<2> {
+    if !is_fused_for(&x) {
+        return added + plain::linear(x, weight, None);
+    }
+    let operands = (x.into_dispatch(), weight.into_dispatch(), added.into_dispatch());
+    Tensor::from_dispatch(Dispatch::product_onto(operands.0, operands.1, operands.2))
+}

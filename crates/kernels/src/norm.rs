@@ -1,0 +1,68 @@
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Tensor};
+
+use crate::ops::FusedOps;
+use crate::{Kernels, plain};
+
+/// Widths that the GPU kernels know are multiples of this, up to the largest that fits into registers.
+const MULTIPLE: usize = 32;
+const WIDEST: usize = 2048;
+
+/// Layer norm over the last dimension, with gain and bias, computed in f32.
+///
+/// # Shapes
+/// - `x`: `[rows, dim]`
+/// - `gain`, `bias`: `[dim]`
+/// - returns `[rows, dim]` in `x`'s dtype
+pub fn norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    if !knows(&x, &gain) {
+        return plain::norm(x, gain, bias, epsilon);
+    }
+    let (gain, bias) = (gain.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::norm(x.into_dispatch(), gain, bias, epsilon))
+}
+
+/// `residual + norm(x) * (1 + scale) + shift`, where scale and shift are those of the sample that a row
+/// belongs to: the end of a transformer's layer that knows a noise level.
+///
+/// # Shapes
+/// - `x`, `residual`: `[samples * length, dim]`
+/// - `gain`, `bias`: `[dim]`
+/// - `scale_and_shift`: `[samples, 2 * dim]`, the scale first
+/// - returns `[samples * length, dim]` in `x`'s dtype
+///
+/// # Panics
+/// If the rows can't be divided among the samples.
+pub fn modulated_norm(
+    x: Tensor<2>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    scale_and_shift: Tensor<2>,
+    residual: Tensor<2>,
+    epsilon: f64,
+) -> Tensor<2> {
+    let ([rows, _], [samples, _]) = (x.dims(), scale_and_shift.dims());
+    assert!(rows.is_multiple_of(samples), "{rows} rows can't be those of {samples} samples");
+    if !knows(&x, &gain) {
+        return plain::modulated_norm(x, gain, bias, scale_and_shift, residual, epsilon);
+    }
+    Tensor::from_dispatch(Dispatch::modulated_norm(
+        x.into_dispatch(),
+        gain.into_dispatch(),
+        bias.into_dispatch(),
+        scale_and_shift.into_dispatch(),
+        residual.into_dispatch(),
+        epsilon,
+    ))
+}
+
+fn knows(x: &Tensor<2>, gain: &Tensor<1>) -> bool {
+    let [rows, dim] = x.dims();
+    rows * dim > 0
+        && x.dtype() == gain.dtype()
+        && match Kernels::of(&x.device()) {
+            Kernels::None => false,
+            Kernels::Cube => dim.is_multiple_of(MULTIPLE) && dim <= WIDEST,
+            Kernels::Flex => x.dtype() == DType::F32,
+        }
+}
