@@ -40,11 +40,8 @@ impl FeedForward {
         time: Tensor<2>,
         dropout: Option<DropoutSite>,
     ) -> Tensor<3> {
-        let [batch, latents, dim] = h.dims();
         let gated = linear(&self.value_and_gate, layer_norm(&self.norm, h.clone()));
-        let width = gated.dims()[2];
-        let inner = gated_gelu(gated.reshape([batch * latents, width]), dropout.as_ref());
-        let y = linear(&self.output, inner).reshape([batch, latents, dim]);
+        let y = linear(&self.output, gated_gelu(gated, dropout.as_ref()));
         modulated_norm(&self.output_norm, y, linear(&self.scale_and_shift, time), h)
     }
 }

@@ -9,12 +9,12 @@ use crate::{DropoutSite, is_fused_for, plain};
 /// dropout if a site is given. GELU is the exact one, by the error function.
 ///
 /// # Shapes
-/// - `x`: `[rows, 2 * inner]`
-/// - returns `[rows, inner]`
-pub fn gated_gelu(x: Tensor<2>, dropout: Option<&DropoutSite>) -> Tensor<2> {
-    let [rows, width] = x.dims();
+/// - `x`: `[.., 2 * inner]`
+/// - returns `[.., inner]`
+pub fn gated_gelu<const D: usize>(x: Tensor<D>, dropout: Option<&DropoutSite>) -> Tensor<D> {
+    let elements = x.shape().num_elements();
     // The kernels count elements in 32 bits.
-    if !is_fused_for(&x) || rows * width > u32::MAX as usize || rows == 0 {
+    if !is_fused_for(&x) || elements > u32::MAX as usize || elements == 0 {
         return plain::gated_gelu(x, dropout);
     }
     let (rule, x) = (DropRule::of(dropout), x.into_dispatch());

@@ -15,6 +15,7 @@ mod autodiff;
 #[cfg(feature = "cube")]
 mod cube;
 mod dropout;
+mod flat;
 #[cfg(feature = "flex")]
 mod flex;
 mod gated_gelu;
@@ -28,6 +29,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 pub use attention::{AttentionSettings, cross_attention, self_attention};
 pub use dropout::{DropoutSeed, DropoutSite};
+pub use flat::{Joiner, Place, Splitter};
 pub use gated_gelu::gated_gelu;
 pub use linear::{linear, linear_onto};
 pub use norm::{modulated_norm, norm};

@@ -7,11 +7,15 @@ use crate::{is_fused_for, plain};
 /// `x weight`, plus `bias` in every row if there is one.
 ///
 /// # Shapes
-/// - `x`: `[rows, inner]`
+/// - `x`: `[.., inner]`
 /// - `weight`: `[inner, columns]`
 /// - `bias`: `[columns]`
-/// - returns `[rows, columns]`
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+/// - returns `[.., columns]`
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
     if !is_fused_for(&x) {
         return plain::linear(x, weight, bias);
     }
@@ -25,10 +29,14 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 /// `added + x weight`: a projection onto the stream of a transformer.
 ///
 /// # Shapes
-/// - `x`: `[rows, inner]`
+/// - `x`: `[.., inner]`
 /// - `weight`: `[inner, columns]`
-/// - `added`, and what is returned: `[rows, columns]`
-pub fn linear_onto(x: Tensor<2>, weight: Tensor<2>, added: Tensor<2>) -> Tensor<2> {
+/// - `added`, and what is returned: `[.., columns]`
+pub fn linear_onto<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    added: Tensor<D>,
+) -> Tensor<D> {
     if !is_fused_for(&x) {
         return added + plain::linear(x, weight, None);
     }

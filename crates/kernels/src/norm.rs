@@ -11,10 +11,15 @@ const WIDEST: usize = 2048;
 /// Layer norm over the last dimension, with gain and bias, computed in f32.
 ///
 /// # Shapes
-/// - `x`: `[rows, dim]`
+/// - `x`: `[.., dim]`
 /// - `gain`, `bias`: `[dim]`
-/// - returns `[rows, dim]` in `x`'s dtype
-pub fn norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+/// - returns `[.., dim]` in `x`'s dtype
+pub fn norm<const D: usize>(
+    x: Tensor<D>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
     if !knows(&x, &gain) {
         return plain::norm(x, gain, bias, epsilon);
     }
@@ -26,22 +31,23 @@ pub fn norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Ten
 /// belongs to: the end of a transformer's layer that knows a noise level.
 ///
 /// # Shapes
-/// - `x`, `residual`: `[samples * length, dim]`
+/// - `x`, `residual`: `[.., dim]`, the rows of a sample after each other
 /// - `gain`, `bias`: `[dim]`
 /// - `scale_and_shift`: `[samples, 2 * dim]`, the scale first
-/// - returns `[samples * length, dim]` in `x`'s dtype
+/// - returns `[.., dim]` in `x`'s dtype
 ///
 /// # Panics
 /// If the rows can't be divided among the samples.
-pub fn modulated_norm(
-    x: Tensor<2>,
+pub fn modulated_norm<const D: usize>(
+    x: Tensor<D>,
     gain: Tensor<1>,
     bias: Tensor<1>,
     scale_and_shift: Tensor<2>,
-    residual: Tensor<2>,
+    residual: Tensor<D>,
     epsilon: f64,
-) -> Tensor<2> {
-    let ([rows, _], [samples, _]) = (x.dims(), scale_and_shift.dims());
+) -> Tensor<D> {
+    let [samples, _] = scale_and_shift.dims();
+    let rows: usize = x.dims()[..D - 1].iter().product();
     assert!(rows.is_multiple_of(samples), "{rows} rows can't be those of {samples} samples");
     if !knows(&x, &gain) {
         return plain::modulated_norm(x, gain, bias, scale_and_shift, residual, epsilon);
@@ -56,9 +62,9 @@ pub fn modulated_norm(
     ))
 }
 
-fn knows(x: &Tensor<2>, gain: &Tensor<1>) -> bool {
-    let [rows, dim] = x.dims();
-    rows * dim > 0
+fn knows<const D: usize>(x: &Tensor<D>, gain: &Tensor<1>) -> bool {
+    let dim = x.dims()[D - 1];
+    x.shape().num_elements() > 0
         && x.dtype() == gain.dtype()
         && match Kernels::of(&x.device()) {
             Kernels::None => false,

@@ -13,7 +13,7 @@ use crate::{AdamWStep, Attention, DropRule};
     Autodiff
 )]
 pub trait FusedOps: Backend {
-    /// `[rows, inner]` times `[inner, columns]`.
+    /// `[.., inner]` times `[inner, columns]`.
     #[fusion(dtype = x, shape = product_shape(x, weight))]
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -25,7 +25,7 @@ pub trait FusedOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// The same plus a matrix `[rows, columns]`.
+    /// The same plus `[.., columns]`.
     #[fusion(dtype = x, shape = product_shape(x, weight))]
     fn product_onto(
         x: FloatTensor<Self>,
@@ -33,7 +33,7 @@ pub trait FusedOps: Backend {
         added: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// Layer norm of `[rows, dim]`.
+    /// Layer norm of `[.., dim]`.
     #[fusion(dtype = x, shape = x)]
     fn norm(
         x: FloatTensor<Self>,
@@ -53,7 +53,7 @@ pub trait FusedOps: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self>;
 
-    /// `value * gelu(gate)` of `[rows, 2 * inner]`, with dropout by a seed `[1]`.
+    /// `value * gelu(gate)` of `[.., 2 * inner]`, with dropout by a seed `[1]`.
     #[fusion(dtype = x, shape = half_shape(x))]
     fn gated_gelu(
         x: FloatTensor<Self>,
@@ -89,15 +89,15 @@ pub trait FusedOps: Backend {
 )]
 pub trait FusedGradients: Backend {
     /// Of `x`.
-    #[fusion(dtype = dy, shape = [dy[0], weight[0]].into())]
+    #[fusion(dtype = dy, shape = with_last(dy, weight[0]))]
     fn linear_input(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Of the weight.
-    #[fusion(dtype = x, shape = [x[1], dy[1]].into())]
+    #[fusion(dtype = x, shape = [last(x), last(dy)].into())]
     fn linear_weight(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Of the weight and the bias.
-    #[fusion(meta = |x, dy| (with_shape(x, &[x.shape[1], dy.shape[1]]), with_shape(x, &[dy.shape[1]])))]
+    #[fusion(meta = |x, dy| (with_shape(x, &[last(&x.shape), last(&dy.shape)]), with_shape(x, &[last(&dy.shape)])))]
     fn linear_weight_and_bias(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -195,6 +195,53 @@ pub trait FusedNorm: Backend {
     fn global_norm(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
+/// How many tensors one operation of [`FlatOps`] puts or takes.
+#[cfg(feature = "cube")]
+pub(crate) const WIDTH: usize = 8;
+
+/// Tensors into a vector and out of it.
+#[cfg(feature = "cube")]
+#[backend_extension(Cube, Fusion)]
+pub trait FlatOps: Backend {
+    /// `flat` with eight tensors of any shape in it, each from one of `starts` on.
+    #[fusion(dtype = flat, shape = flat)]
+    #[expect(clippy::too_many_arguments, reason = "a dispatched operation takes no struct of tensors")]
+    fn put(
+        flat: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+        e: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        starts: [usize; WIDTH],
+    ) -> FloatTensor<Self>;
+
+    /// Eight parts of `flat`, not copied where the device can begin at them.
+    #[fusion(meta = |flat, places| {
+        let at = |i: usize| with_shape(flat, &places[i].shape);
+        (at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
+    })]
+    #[expect(clippy::type_complexity, reason = "a dispatched operation answers with a plain tuple")]
+    fn take(
+        flat: FloatTensor<Self>,
+        places: [Place; WIDTH],
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
+}
+
+#[cfg(feature = "cube")]
+use crate::Place;
 #[cfg(feature = "cube")]
 use shapes::*;
 
@@ -205,7 +252,7 @@ mod shapes {
     use burn::tensor::Shape;
 
     pub(super) fn product_shape(a: &Shape, b: &Shape) -> Shape {
-        [a[0], b[1]].into()
+        with_last(a, b[1])
     }
 
     pub(super) fn half_shape(x: &Shape) -> Shape {
@@ -217,9 +264,17 @@ mod shapes {
     }
 
     fn divided(x: &Shape, divisor: usize) -> Shape {
+        with_last(x, last(x) / divisor)
+    }
+
+    pub(super) fn last(x: &Shape) -> usize {
+        x[x.num_dims() - 1]
+    }
+
+    pub(super) fn with_last(x: &Shape, size: usize) -> Shape {
         let mut shape = x.clone();
         let last = shape.num_dims() - 1;
-        shape[last] /= divisor;
+        shape[last] = size;
         shape
     }
 

@@ -10,45 +10,66 @@ use burn::tensor::{FloatDType, Tensor, activation};
 use crate::{AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSite};
 
 /// See [`linear`](crate::linear()).
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let y = x.matmul(weight);
-    match bias {
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let mut shape = x.dims();
+    let [inner, columns] = weight.dims();
+    shape[D - 1] = columns;
+    // One product of two matrices is faster than one for each sample.
+    let y = x.reshape([-1, inner as i64]).matmul(weight);
+    let y: Tensor<2> = match bias {
         Some(bias) => y + bias.unsqueeze_dim(0),
         None => y,
-    }
+    };
+    y.reshape(shape)
 }
 
 /// See [`norm`](crate::norm()).
-pub fn norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+pub fn norm<const D: usize>(
+    x: Tensor<D>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
     let dtype = x.dtype();
     wide_norm(x, gain, bias, epsilon).cast(dtype)
 }
 
-fn wide_norm(x: Tensor<2>, gain: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
-    let [gain, bias] = [gain, bias].map(|row| row.cast(FloatDType::F32).unsqueeze_dim(0));
-    let (variance, mean) = x.clone().cast(FloatDType::F32).var_mean_bias(1);
-    (x.cast(FloatDType::F32) - mean) / (variance + epsilon).sqrt() * gain + bias
+fn wide_norm<const D: usize>(
+    x: Tensor<D>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let [gain, bias] = [gain, bias].map(|row| row.cast(FloatDType::F32).unsqueeze());
+    let x = x.cast(FloatDType::F32);
+    let (variance, mean) = x.clone().var_mean_bias(D - 1);
+    (x - mean) / (variance + epsilon).sqrt() * gain + bias
 }
 
 /// See [`modulated_norm`](crate::modulated_norm).
-pub fn modulated_norm(
-    x: Tensor<2>,
+pub fn modulated_norm<const D: usize>(
+    x: Tensor<D>,
     gain: Tensor<1>,
     bias: Tensor<1>,
     scale_and_shift: Tensor<2>,
-    residual: Tensor<2>,
+    residual: Tensor<D>,
     epsilon: f64,
-) -> Tensor<2> {
-    let ([rows, dim], [samples, _]) = (x.dims(), scale_and_shift.dims());
-    let dtype = x.dtype();
-    let y = wide_norm(x, gain, bias, epsilon).reshape([samples, rows / samples, dim]);
+) -> Tensor<D> {
+    let (shape, dtype) = (x.dims(), x.dtype());
+    let [samples, width] = scale_and_shift.dims();
+    let y = wide_norm(x, gain, bias, epsilon);
+    let y: Tensor<3> = y.reshape([samples as i64, -1, (width / 2) as i64]);
     let (scale, shift) = halves(scale_and_shift.cast(FloatDType::F32).unsqueeze_dim::<3>(1));
-    let y = (y * (scale + 1.0) + shift).reshape([rows, dim]);
+    let y = (y * (scale + 1.0) + shift).reshape(shape);
     (residual.cast(FloatDType::F32) + y).cast(dtype)
 }
 
 /// See [`gated_gelu`](crate::gated_gelu()).
-pub fn gated_gelu(x: Tensor<2>, dropout: Option<&DropoutSite>) -> Tensor<2> {
+pub fn gated_gelu<const D: usize>(x: Tensor<D>, dropout: Option<&DropoutSite>) -> Tensor<D> {
     let (value, gate) = halves(x);
     // Burn's GELU is the exact one too, but its gradient is that of the approximation by tanh.
     let normal = ((gate.clone() * FRAC_1_SQRT_2).erf() + 1.0) * 0.5;

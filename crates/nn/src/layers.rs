@@ -31,7 +31,7 @@ pub(crate) fn product<const D: usize>(
     assert_eq!(shape[D - 1], d_input, "the last dimension is not the layer's input");
     shape[D - 1] = d_output;
     match row_parts(rows, &weight) {
-        1 => kernels::linear(x.reshape([rows, d_input]), weight, bias).reshape(shape),
+        1 => kernels::linear(x, weight, bias),
         parts => product_in_parts(weight, bias, x.reshape([parts, rows / parts, d_input]))
             .reshape(shape),
     }
@@ -41,13 +41,11 @@ pub(crate) fn product<const D: usize>(
 /// `[batch, length, d_output]`.
 pub fn linear_onto(layer: &Linear, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
     let weight = layer.weight.val();
-    let [batch, length, d_input] = x.dims();
+    let [batch, length, _] = x.dims();
     if layer.bias.is_some() || row_parts(batch * length, &weight) > 1 {
         return stream + linear(layer, x);
     }
-    let (rows, shape) = (batch * length, stream.dims());
-    let flat = stream.reshape([rows, shape[2]]);
-    kernels::linear_onto(x.reshape([rows, d_input]), weight, flat).reshape(shape)
+    kernels::linear_onto(x, weight, stream)
 }
 
 fn product_in_parts(weight: Tensor<2>, bias: Option<Tensor<1>>, x: Tensor<3>) -> Tensor<3> {
@@ -113,7 +111,7 @@ pub fn unembedding(table: Tensor<2>, x: Tensor<3>) -> Tensor<3> {
     let logits = if batch * length <= FEW {
         table.matmul(states.transpose()).transpose()
     } else {
-        states.matmul(table.transpose())
+        kernels::linear(states, table.transpose(), None)
     };
     logits.reshape([batch, length, vocabulary])
 }
@@ -124,7 +122,7 @@ pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
     let (shape, dtype) = (x.dims(), x.dtype());
     let rows = shape[..D - 1].iter().product::<usize>();
     if let (true, Some((gain, bias, epsilon))) = (is_fused_for(&x), parts_of(norm)) {
-        return kernels::norm(x.reshape([rows, shape[D - 1]]), gain, bias, epsilon).reshape(shape);
+        return kernels::norm(x, gain, bias, epsilon);
     }
     let parts = row_parts(rows, &norm.gamma.val());
     if dtype == DType::F32 && parts == 1 {
@@ -151,12 +149,10 @@ pub fn modulated_norm(
     scale_and_shift: Tensor<2>,
     stream: Tensor<3>,
 ) -> Tensor<3> {
-    let [batch, length, dim] = x.dims();
     if let (true, Some((gain, bias, epsilon))) = (is_fused_for(&x), parts_of(norm)) {
-        let [x, stream] = [x, stream].map(|x| x.reshape([batch * length, dim]));
-        let y = kernels::modulated_norm(x, gain, bias, scale_and_shift, stream, epsilon);
-        return y.reshape([batch, length, dim]);
+        return kernels::modulated_norm(x, gain, bias, scale_and_shift, stream, epsilon);
     }
+    let dim = x.dims()[2];
     let modulation = scale_and_shift.unsqueeze_dim::<3>(1);
     let scale = modulation.clone().slice_dim(2, 0..dim);
     let shift = modulation.slice_dim(2, dim..2 * dim);

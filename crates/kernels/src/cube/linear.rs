@@ -1,7 +1,9 @@
 //! Linear layers: by cuBLASLt where it can be used, else by Burn's matrix product.
 
 use burn::backend::ops::FloatTensorOps;
+use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 #[cfg(feature = "cublas")]
@@ -29,8 +31,39 @@ mod cublas {
     }
 }
 
-/// `x weight` plus a `bias` in every row, plus `added`.
+/// `x weight` plus a `bias` in every row, plus `added`; `[.., inner]` to `[.., columns]`.
 pub(super) fn linear(
+    x: CubeTensor,
+    weight: CubeTensor,
+    bias: Option<CubeTensor>,
+    added: Option<CubeTensor>,
+) -> CubeTensor {
+    let mut shape = x.meta.shape().clone();
+    let last = shape.num_dims() - 1;
+    shape[last] = weight.meta.shape()[1];
+    reshaped(matrix_product(flat(x), weight, bias, added.map(flat)), shape)
+}
+
+/// All but the last dimension as one.
+fn flat(x: CubeTensor) -> CubeTensor {
+    let shape = x.meta.shape();
+    if shape.num_dims() == 2 {
+        return x;
+    }
+    let last = shape[shape.num_dims() - 1];
+    let rows = shape.num_elements() / last.max(1);
+    reshaped(into_contiguous(x), [rows, last].into())
+}
+
+/// The same memory, which is contiguous or has two dimensions already, in another shape.
+fn reshaped(x: CubeTensor, shape: Shape) -> CubeTensor {
+    if x.meta.shape() == &shape {
+        return x;
+    }
+    CubeTensor::new_contiguous(x.client, x.device, shape, x.handle, x.dtype)
+}
+
+fn matrix_product(
     x: CubeTensor,
     weight: CubeTensor,
     bias: Option<CubeTensor>,
@@ -58,16 +91,16 @@ pub(super) fn input_gradient(dy: CubeTensor, weight: CubeTensor) -> CubeTensor {
 
 /// The transposed `x` times `dy`.
 pub(super) fn weight_gradient(x: CubeTensor, dy: CubeTensor) -> CubeTensor {
-    linear(transpose(x), dy, None, None)
+    matrix_product(transpose(flat(x)), flat(dy), None, None)
 }
 
 /// [`weight_gradient`] and the sum of `dy`'s rows.
 pub(super) fn weight_and_bias_gradients(x: CubeTensor, dy: CubeTensor) -> (CubeTensor, CubeTensor) {
-    let x = transpose(x);
+    let (x, dy) = (transpose(flat(x)), flat(dy));
     cublas::product_with_sum(x.clone(), dy.clone()).unwrap_or_else(|| {
         let columns = dy.meta.shape()[1];
         let sum = CubeBackend::float_sum_dim(dy.clone(), 0);
-        (linear(x, dy, None, None), CubeBackend::float_reshape(sum, [columns].into()))
+        (matrix_product(x, dy, None, None), CubeBackend::float_reshape(sum, [columns].into()))
     })
 }
 

@@ -4,6 +4,7 @@ mod adamw;
 pub(crate) mod attention;
 mod column_sums;
 mod dropout;
+mod flat;
 mod gated_gelu;
 mod linear;
 mod norm;

@@ -18,6 +18,7 @@ mod tile;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::Shape;
 
 use self::adamw::{AdamWFactors, AdamWVectors, squared_norm};
 use self::attention::{AttentionGradients, Bias, Rows};
@@ -29,15 +30,15 @@ use crate::{AdamWStep, Attention, DropRule};
 
 impl FusedOps for Flex {
     fn product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        linear::linear(x, weight, None)
+        onto_rows(x, weight, |x, weight| linear::linear(x, weight, None))
     }
 
     fn product_with_bias(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::linear(x, weight, Some(bias))
+        onto_rows(x, weight, |x, weight| linear::linear(x, weight, Some(bias)))
     }
 
     fn product_onto(x: FlexTensor, weight: FlexTensor, added: FlexTensor) -> FlexTensor {
-        linear::linear_onto(x, weight, added)
+        onto_rows(x, weight, |x, weight| linear::linear_onto(x, weight, flat(added)))
     }
 
     fn norm(x: FlexTensor, gain: FlexTensor, bias: FlexTensor, epsilon: f64) -> FlexTensor {
@@ -66,10 +67,10 @@ impl FusedOps for Flex {
 
     fn gated_gelu(x: FlexTensor, seed: FlexTensor, drop: DropRule) -> FlexTensor {
         let x = contiguous(x);
-        let [rows, width] = shape(&x);
-        let mut out = vec![0.0; rows * width / 2];
-        gated_gelu::gated_gelu(slice(&x), width / 2, dropping(&seed, drop), &mut out);
-        tensor(out, [rows, width / 2])
+        let inner = last(&x) / 2;
+        let mut out = vec![0.0; x.layout().num_elements() / 2];
+        gated_gelu::gated_gelu(slice(&x), inner, dropping(&seed, drop), &mut out);
+        tensor(out, with_last(&x, inner))
     }
 
     fn self_attention(
@@ -94,15 +95,16 @@ impl FusedOps for Flex {
 
 impl FusedGradients for Flex {
     fn linear_input(dy: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        linear::input_gradient(dy, weight)
+        let shape = with_last(&dy, weight.layout().shape()[0]);
+        linear::input_gradient(flat(dy), weight).reshape(shape)
     }
 
     fn linear_weight(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
-        linear::weight_gradient(x, dy)
+        linear::weight_gradient(flat(x), flat(dy))
     }
 
     fn linear_weight_and_bias(x: FlexTensor, dy: FlexTensor) -> (FlexTensor, FlexTensor) {
-        linear::weight_and_bias_gradients(x, dy)
+        linear::weight_and_bias_gradients(flat(x), flat(dy))
     }
 
     fn norm_gradients(
@@ -137,11 +139,10 @@ impl FusedGradients for Flex {
         drop: DropRule,
     ) -> FlexTensor {
         let [x, dy] = [x, dy].map(contiguous);
-        let [rows, width] = shape(&x);
         let mut dx = zeros_like(&x);
         let dropping = dropping(&seed, drop);
-        gated_gelu::gated_gelu_gradient(slice(&x), width / 2, dropping, slice(&dy), &mut dx);
-        tensor(dx, [rows, width])
+        gated_gelu::gated_gelu_gradient(slice(&x), last(&x) / 2, dropping, slice(&dy), &mut dx);
+        tensor(dx, x.layout().shape().clone())
     }
 
     fn self_attention_gradient(
@@ -222,6 +223,41 @@ impl FusedNorm for Flex {
 
 fn shape<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.layout().shape().dims()
+}
+
+fn last(tensor: &FlexTensor) -> usize {
+    let shape = tensor.layout().shape();
+    shape[shape.num_dims() - 1]
+}
+
+/// Its shape with another last dimension.
+fn with_last(tensor: &FlexTensor, size: usize) -> Shape {
+    let mut shape = tensor.layout().shape().clone();
+    let last = shape.num_dims() - 1;
+    shape[last] = size;
+    shape
+}
+
+/// All but the last dimension as one.
+fn flat(tensor: FlexTensor) -> FlexTensor {
+    let shape = tensor.layout().shape();
+    if shape.num_dims() == 2 {
+        return tensor;
+    }
+    let width = last(&tensor);
+    let rows = shape.num_elements() / width.max(1);
+    tensor.reshape([rows, width].into())
+}
+
+/// A product with the rows of `x`, in `x`'s shape.
+fn onto_rows(
+    x: FlexTensor,
+    weight: FlexTensor,
+    product: impl FnOnce(FlexTensor, FlexTensor) -> FlexTensor,
+) -> FlexTensor {
+    let shape = with_last(&x, last(&weight));
+    let y = product(flat(x), weight);
+    if y.layout().shape() == &shape { y } else { y.reshape(shape) }
 }
 
 fn zeros_like(tensor: &FlexTensor) -> Vec<f32> {

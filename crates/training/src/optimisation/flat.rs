@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor};
-use latent_text_kernels::DecayRanges;
+use latent_text_kernels::{DecayRanges, Joiner, Place, Splitter};
 use latent_text_nn::weights;
 use serde::{Deserialize, Serialize};
 
@@ -110,11 +110,10 @@ impl FlatLayout {
     }
 
     fn joined<M: Module>(&self, module: &M, gradients: Option<Gradients>) -> Tensor<1> {
-        let mut gatherer = Gatherer { pieces: Vec::new(), gradients };
+        let joiner = Joiner::default();
+        let mut gatherer = Gatherer { joiner, places: self.places.iter(), gradients };
         module.visit(&mut gatherer);
-        let mut pieces: Vec<_> = self.places.iter().zip(gatherer.pieces).collect();
-        pieces.sort_by_key(|(place, _)| **place);
-        Tensor::cat(pieces.into_iter().map(|(_, piece)| piece).collect(), 0)
+        gatherer.joiner.join()
     }
 
     /// `module` with its parameters taken from `values` (shape `[len]`), cast to `dtype`; as leaves
@@ -131,8 +130,30 @@ impl FlatLayout {
         trained: bool,
     ) -> M {
         assert_eq!(values.dims()[0], self.len(), "the vector does not have the module's layout");
-        let values = values.clone().cast(dtype);
-        module.map(&mut Scatterer { values, trained, offsets: self.offsets().into_iter() })
+        let shapes = ParameterShapes::of(&module);
+        let starts = self.offsets().into_iter();
+        let places = starts.zip(shapes).map(|(start, shape)| Place { start, shape }).collect();
+        let values = Splitter::new(values.clone().cast(dtype), places);
+        module.map(&mut Scatterer { values, trained })
+    }
+}
+
+/// The shapes of all parameters that are trained, as the module has them.
+struct ParameterShapes(Vec<Vec<usize>>);
+
+impl ParameterShapes {
+    fn of<M: Module>(module: &M) -> Vec<Vec<usize>> {
+        let mut shapes = Self(Vec::new());
+        module.visit(&mut shapes);
+        shapes.0
+    }
+}
+
+impl ModuleVisitor for ParameterShapes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if is_trained(param) {
+            self.0.push(param.lazy_shape().to_vec());
+        }
     }
 }
 
@@ -150,12 +171,14 @@ impl ModuleVisitor for TrainedLister {
     }
 }
 
-struct Gatherer {
-    pieces: Vec<Tensor<1>>,
+struct Gatherer<'a> {
+    joiner: Joiner,
+    /// Those of the parameters that are still to come.
+    places: std::slice::Iter<'a, usize>,
     gradients: Option<Gradients>,
 }
 
-impl ModuleVisitor for Gatherer {
+impl ModuleVisitor for Gatherer<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if !is_trained(param) {
             return;
@@ -167,16 +190,16 @@ impl ModuleVisitor for Gatherer {
                 value.grad_remove(gradients).unwrap_or_else(|| value.inner().zeros_like())
             }
         };
-        let len = piece.shape().num_elements();
-        self.pieces.push(piece.reshape([len]));
+        let Some(&place) = self.places.next() else {
+            panic!("the module has more parameters than the layout")
+        };
+        self.joiner.push(place, piece);
     }
 }
 
 struct Scatterer {
-    values: Tensor<1>,
+    values: Splitter,
     trained: bool,
-    /// Where the parameters begin that are still to come.
-    offsets: std::vec::IntoIter<usize>,
 }
 
 impl ModuleMapper for Scatterer {
@@ -187,12 +210,7 @@ impl ModuleMapper for Scatterer {
                 if self.trained { value.autodiff() } else { value }
             });
         }
-        let shape = param.lazy_shape();
-        let Some(start) = self.offsets.next() else {
-            panic!("the module has more parameters than the layout")
-        };
-        let end = start + shape.num_elements();
-        let value = self.values.clone().slice(start..end).reshape(shape);
+        let value = self.values.next_tensor();
         let value = if self.trained { value.autodiff().require_grad() } else { value };
         let (id, _, mapper) = param.consume();
         Param::from_mapped_value(id, value, mapper)
