@@ -46,7 +46,9 @@ struct Check {
 
 impl Check {
     fn products(&self) -> Result<()> {
-        for [rows, inner, columns] in [[1, 768, 1536], [256, 64, 96], [512, 768, 2304], [100, 72, 40]] {
+        for [rows, inner, columns] in
+            [[1, 768, 1536], [256, 64, 96], [512, 768, 2304], [100, 72, 40]]
+        {
             let name = |what: &str| format!("{what} {rows}x{inner}x{columns}");
             let inputs = self.random(&[[rows, inner], [inner, columns], [1, columns]]);
             self.compare(
@@ -188,8 +190,8 @@ fn half(tensor: &Tensor<2>) -> Tensor<2> {
 
 /// The largest difference, relative to the largest expected value.
 fn error(found: Tensor<2>, expected: Tensor<2>) -> Result<f32> {
-    let [found, expected] = [found, expected]
-        .map(|tensor| tensor.cast(FloatDType::F32).try_into_vec_as::<f32>());
+    let [found, expected] =
+        [found, expected].map(|tensor| tensor.cast(FloatDType::F32).try_into_vec_as::<f32>());
     let (found, expected) = (found?, expected?);
     let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let differences = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
