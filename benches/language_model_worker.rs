@@ -58,6 +58,7 @@ struct Worker {
 }
 
 fn main() -> Result<()> {
+    latent_text_workspace::keep_memory();
     let arguments = Arguments::parse();
     let mut worker = Worker {
         inputs: TensorFile::open(&arguments.inputs)?,

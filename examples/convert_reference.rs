@@ -86,6 +86,7 @@ impl From<Precision> for FloatDType {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(Arguments::parse()))
 }
 

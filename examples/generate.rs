@@ -116,6 +116,7 @@ enum Format {
 const PREVIEWS: usize = 10;
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(&Arguments::parse()))
 }
 

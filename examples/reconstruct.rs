@@ -31,6 +31,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(&Arguments::parse()))
 }
 

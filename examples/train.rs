@@ -59,6 +59,7 @@ impl From<StageName> for PipelineStage {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(&Arguments::parse()))
 }
 

@@ -55,6 +55,7 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     device::report(run(&Arguments::parse()))
 }
 

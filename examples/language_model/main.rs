@@ -45,6 +45,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(&Arguments::parse()))
 }
 

@@ -49,6 +49,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    latent_text_workspace::keep_memory();
     common::report(run(&Arguments::parse()))
 }
 

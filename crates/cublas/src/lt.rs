@@ -17,8 +17,8 @@ use cubecl::server::{BufferBinding, ServerError, ServerStorage};
 use cubecl_common::device_handle::DeviceHandle;
 use cubecl_cuda::CudaRuntime;
 use cubecl_environment::backtrace::BackTrace;
-use cubecl_server::runtime::Runtime;
 use cubecl_server::id::KernelId;
+use cubecl_server::runtime::Runtime;
 use cubecl_server::stream::{ExecuteScope, WriteScoped};
 use libloading::{Library, Symbol};
 
@@ -181,7 +181,8 @@ impl Call {
         let ([rows, inner], [_, columns]) = (self.a.shape(), self.b.shape());
         let alignment = |tensor: &CubeTensor| {
             let offset = tensor.handle.offset_start.unwrap_or(0);
-            (if offset == 0 { ALIGNMENT } else { ALIGNMENT.min(1 << offset.trailing_zeros()) }) as u32
+            (if offset == 0 { ALIGNMENT } else { ALIGNMENT.min(1 << offset.trailing_zeros()) })
+                as u32
         };
         let c = self.added.as_ref().map_or(ALIGNMENT as u32, alignment);
         Form {
@@ -451,7 +452,9 @@ fn library() -> Option<&'static Lt> {
     let load = || match Lt::load() {
         Ok(lt) => Some(lt),
         Err(error) => {
-            eprintln!("cuBLASLt can't be loaded ({error}); matrix products are Burn's own, several times slower");
+            eprintln!(
+                "cuBLASLt can't be loaded ({error}); matrix products are Burn's own, several times slower"
+            );
             None
         }
     };
@@ -517,7 +520,12 @@ impl Lt {
         Ok(operation)
     }
 
-    fn set_operation<T>(&self, operation: Pointer, what: c_int, value: T) -> Result<(), ServerError> {
+    fn set_operation<T>(
+        &self,
+        operation: Pointer,
+        what: c_int,
+        value: T,
+    ) -> Result<(), ServerError> {
         // SAFETY: the descriptor is one of ours; the value is of the attribute's size and copied.
         let status = unsafe {
             (self.set_operation)(operation, what, (&raw const value).cast(), size_of::<T>())

@@ -7,7 +7,6 @@ use crate::{Conditions, Denoiser, EncoderSpaceDenoiser, Source, SourceContext};
 ///
 /// Its parameters have the names that they have in the denoiser alone.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a program has one or two of them, full of tensors")]
 pub enum DenoisingNetwork {
     /// LD4LG's second version.
     Latent(Denoiser),

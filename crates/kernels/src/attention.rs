@@ -67,7 +67,7 @@ fn knows(x: &Tensor<3>, keys: usize, dim: usize, settings: &AttentionSettings) -
     // The kernels give the bias no gradient.
     let biased = settings.bias.as_ref();
     let has_constant_bias =
-        biased.is_none_or(|bias| !is_tracked(bias) && bias.dtype() == DType::F32);
+        biased.is_none_or(|bias| !bias.is_tracked() && bias.dtype() == DType::F32);
     let head_dim = dim / settings.heads;
     has_constant_bias
         && x.shape().num_elements() > 0
@@ -93,11 +93,6 @@ fn fits(device: &Device, keys: usize, head_dim: usize, dtype: DType) -> bool {
 #[cfg(not(feature = "cube"))]
 fn fits(_device: &Device, _keys: usize, _head_dim: usize, _dtype: DType) -> bool {
     false
-}
-
-/// Whether a gradient flows back through a tensor.
-fn is_tracked<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.device().is_autodiff() && tensor.is_require_grad()
 }
 
 /// What the kernel is told, and the bias and the seed that it may need; where it does not, `x` stands in.

@@ -1,11 +1,11 @@
 //! How gradients flow through the operations.
 
+use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Autodiff;
 
 use crate::ops::{FusedGradients, FusedOps};
 use crate::{Attention, DropRule};
@@ -50,15 +50,20 @@ backward!(LinearBackward, 2, (FloatTensor<B>, FloatTensor<B>), |(x, weight), wan
     wanted[1].then(|| B::linear_weight(x, dy)),
 ]);
 
-backward!(LinearWithBiasBackward, 3, (FloatTensor<B>, FloatTensor<B>), |(x, weight), wanted, dy| {
-    let input = wanted[0].then(|| B::linear_input(dy.clone(), weight));
-    if wanted[1] || wanted[2] {
-        let (weight, bias) = B::linear_weight_and_bias(x, dy);
-        [input, Some(weight), Some(bias)]
-    } else {
-        [input, None, None]
+backward!(
+    LinearWithBiasBackward,
+    3,
+    (FloatTensor<B>, FloatTensor<B>),
+    |(x, weight), wanted, dy| {
+        let input = wanted[0].then(|| B::linear_input(dy.clone(), weight));
+        if wanted[1] || wanted[2] {
+            let (weight, bias) = B::linear_weight_and_bias(x, dy);
+            [input, Some(weight), Some(bias)]
+        } else {
+            [input, None, None]
+        }
     }
-});
+);
 
 backward!(LinearOntoBackward, 3, (FloatTensor<B>, FloatTensor<B>), |(x, weight), wanted, dy| [
     wanted[0].then(|| B::linear_input(dy.clone(), weight)),
@@ -73,8 +78,7 @@ backward!(NormBackward, 3, NormState<B>, |(x, gain, bias, epsilon), _wanted, dy|
     [Some(x), Some(gain), Some(bias)]
 });
 
-type ModulatedState<B> =
-    (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
+type ModulatedState<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
 
 backward!(
     ModulatedNormBackward,
@@ -87,9 +91,12 @@ backward!(
     }
 );
 
-backward!(GatedGeluBackward, 1, (FloatTensor<B>, FloatTensor<B>, DropRule), |(x, seed, drop), _wanted, dy| [
-    Some(B::gated_gelu_gradient(x, seed, dy, drop))
-]);
+backward!(
+    GatedGeluBackward,
+    1,
+    (FloatTensor<B>, FloatTensor<B>, DropRule),
+    |(x, seed, drop), _wanted, dy| [Some(B::gated_gelu_gradient(x, seed, dy, drop))]
+);
 
 type SelfAttentionState<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Attention);
 
@@ -97,9 +104,9 @@ backward!(
     SelfAttentionBackward,
     1,
     SelfAttentionState<B>,
-    |(qkv, bias, seed, attention), _wanted, dy| [
-        Some(B::self_attention_gradient(qkv, bias, seed, dy, attention))
-    ]
+    |(qkv, bias, seed, attention), _wanted, dy| [Some(B::self_attention_gradient(
+        qkv, bias, seed, dy, attention
+    ))]
 );
 
 type CrossAttentionState<B> =
@@ -135,13 +142,7 @@ macro_rules! tracked {
 
 impl<B: FusedOps + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        tracked!(
-            LinearBackward,
-            C,
-            [x, weight],
-            (x.clone(), weight.clone()),
-            B::product(x, weight)
-        )
+        tracked!(LinearBackward, C, [x, weight], (x.clone(), weight.clone()), B::product(x, weight))
     }
 
     fn product_with_bias(

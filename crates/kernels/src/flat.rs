@@ -57,7 +57,9 @@ impl Splitter {
     /// # Panics
     /// If there is none left, or if it has another number of dimensions.
     pub fn next_tensor<const D: usize>(&mut self) -> Tensor<D> {
-        let Some(piece) = self.pieces.next() else { panic!("there is no tensor left to split off") };
+        let Some(piece) = self.pieces.next() else {
+            panic!("there is no tensor left to split off")
+        };
         fused::tensor(piece, &self.values)
     }
 }

@@ -32,11 +32,7 @@ pub fn linear<const D: usize>(
 /// - `x`: `[.., inner]`
 /// - `weight`: `[inner, columns]`
 /// - `added`, and what is returned: `[.., columns]`
-pub fn linear_onto<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    added: Tensor<D>,
-) -> Tensor<D> {
+pub fn linear_onto<const D: usize>(x: Tensor<D>, weight: Tensor<2>, added: Tensor<D>) -> Tensor<D> {
     if !is_fused_for(&x) {
         return added + plain::linear(x, weight, None);
     }

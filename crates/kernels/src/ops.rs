@@ -174,7 +174,10 @@ pub trait FusedGradients: Backend {
     #[fusion(meta = |parameters, first, second, average, _, _, _, _| {
         (parameters.clone(), first.clone(), second.clone(), average.clone())
     })]
-    #[expect(clippy::too_many_arguments, reason = "a dispatched operation takes no struct of tensors")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a dispatched operation takes no struct of tensors"
+    )]
     fn adamw_with_average(
         parameters: FloatTensor<Self>,
         moment_1: FloatTensor<Self>,
@@ -205,7 +208,10 @@ pub(crate) const WIDTH: usize = 8;
 pub trait FlatOps: Backend {
     /// `flat` with eight tensors of any shape in it, each from one of `starts` on.
     #[fusion(dtype = flat, shape = flat)]
-    #[expect(clippy::too_many_arguments, reason = "a dispatched operation takes no struct of tensors")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a dispatched operation takes no struct of tensors"
+    )]
     fn put(
         flat: FloatTensor<Self>,
         a: FloatTensor<Self>,
@@ -224,7 +230,7 @@ pub trait FlatOps: Backend {
         let at = |i: usize| with_shape(flat, &places[i].shape);
         (at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
     })]
-    #[expect(clippy::type_complexity, reason = "a dispatched operation answers with a plain tuple")]
+    #[allow(clippy::type_complexity, reason = "a dispatched operation answers with a plain tuple")]
     fn take(
         flat: FloatTensor<Self>,
         places: [Place; WIDTH],

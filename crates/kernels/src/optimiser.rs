@@ -110,7 +110,8 @@ pub fn adamw(
         return plain::adamw(state, gradient, norm, decayed, step);
     }
     let [parameters, moment_1, moment_2, gradient, norm] =
-        [state.parameters, state.moment_1, state.moment_2, gradient, norm].map(Tensor::into_dispatch);
+        [state.parameters, state.moment_1, state.moment_2, gradient, norm]
+            .map(Tensor::into_dispatch);
     let borders = decayed.borders.clone().into_dispatch();
     match state.average {
         None => {

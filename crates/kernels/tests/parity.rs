@@ -119,19 +119,13 @@ fn modulated_norms() {
             random([samples, 2 * dim]),
             random([rows, dim]),
         ];
-        let both = |apply: fn(
-            Tensor<2>,
-            Tensor<1>,
-            Tensor<1>,
-            Tensor<2>,
-            Tensor<2>,
-            f64,
-        ) -> Tensor<2>| {
-            move |it: &[Tensor<2>]| {
-                let (gain, bias) = (row(&it[1]), row(&it[2]));
-                apply(it[0].clone(), gain, bias, it[3].clone(), it[4].clone(), EPSILON)
-            }
-        };
+        let both =
+            |apply: fn(Tensor<2>, Tensor<1>, Tensor<1>, Tensor<2>, Tensor<2>, f64) -> Tensor<2>| {
+                move |it: &[Tensor<2>]| {
+                    let (gain, bias) = (row(&it[1]), row(&it[2]));
+                    apply(it[0].clone(), gain, bias, it[3].clone(), it[4].clone(), EPSILON)
+                }
+            };
         compare("modulated norm", &inputs, both(modulated_norm), both(plain::modulated_norm));
     }
 }
@@ -300,7 +294,11 @@ fn steps_of_adamw() {
         };
         let kept = values(start.parameters.clone());
         let found = adamw(start.clone(), gradient.clone(), norm.clone(), &decayed(), step);
-        assert_eq!(values(start.parameters.clone()), kept, "a vector that others hold is not changed");
+        assert_eq!(
+            values(start.parameters.clone()),
+            kept,
+            "a vector that others hold is not changed"
+        );
         let expected = plain::adamw(start, gradient, norm, &decayed(), step);
         assert_close(found.parameters, expected.parameters, "parameters");
         assert_close(found.moment_1, expected.moment_1, "first moment");

@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{LayerNorm, Linear};
-use latent_text_kernels::{self as kernels, is_fused_for};
 use burn::tensor::{DType, FloatDType, Int, Tensor, activation, module};
+use latent_text_kernels::{self as kernels, is_fused_for};
 
 /// Of all norms here. Burn does not tell that of a [`LayerNorm`]; this is its default, and PyTorch's.
 const EPSILON: f64 = 1e-5;
@@ -32,8 +32,9 @@ pub(crate) fn product<const D: usize>(
     shape[D - 1] = d_output;
     match row_parts(rows, &weight) {
         1 => kernels::linear(x, weight, bias),
-        parts => product_in_parts(weight, bias, x.reshape([parts, rows / parts, d_input]))
-            .reshape(shape),
+        parts => {
+            product_in_parts(weight, bias, x.reshape([parts, rows / parts, d_input])).reshape(shape)
+        }
     }
 }
 

@@ -381,8 +381,7 @@ impl<'a, S: Stage> Trainer<'a, S> {
         // Taken and not cloned: a vector that nobody else holds is written in place.
         let nothing = Tensor::empty([1], self.run.device);
         let parameters = std::mem::replace(&mut self.parameters, nothing);
-        let (parameters, norm) =
-            self.optimizer.step(rate, parameters, gradient, self.ema.as_mut());
+        let (parameters, norm) = self.optimizer.step(rate, parameters, gradient, self.ema.as_mut());
         self.parameters = parameters;
         self.spread_parameters();
         self.step += 1;

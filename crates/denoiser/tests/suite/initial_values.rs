@@ -30,7 +30,7 @@ fn fresh_parameters_are_spread_as_in_pytorch() {
         ("time.output.weight", 256.0),
         ("time.output.bias", 256.0),
         ("source.projection.weight", 48.0),
-        ("transformer.layers.0.cross_attention.key.weight", 64.0),
+        ("transformer.layers.0.cross_attention.key_value.weight", 64.0),
         ("transformer.layers.0.feed_forward.output.weight", 256.0),
         ("transformer.layers.0.feed_forward.value_and_gate.bias", 64.0),
         ("transformer.dense_connections.0.weight", 128.0),

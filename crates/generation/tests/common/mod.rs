@@ -227,21 +227,28 @@ fn words() -> impl Iterator<Item = String> + Send {
 /// The module with its matrices drawn anew, independently of the device's own generator, and so large
 /// that texts differ. They are f16 numbers, which a file in f16 holds exactly.
 pub fn randomised<M: Module>(module: M) -> M {
-    module.map(&mut Draw { noise: SampleNoise::new(1, [0]), path: Vec::new() })
+    module.map(&mut Draw { noise: SampleNoise::new(1, [0]), path: Vec::new(), parts: 1 })
 }
 
 struct Draw {
     noise: SampleNoise,
     path: Vec<String>,
+    /// How many layers the parameters of the module belong to: those of a joined one are drawn one by one.
+    parts: usize,
 }
 
 impl ModuleMapper for Draw {
-    fn enter_module(&mut self, name: &str, _: &str) {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if container == "Struct:JoinedLinear" {
+            let joined = self.path.last().expect("a field that holds the module");
+            self.parts = joined.split('_').count();
+        }
         self.path.push(name.to_string());
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
         self.path.pop();
+        self.parts = 1;
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -252,7 +259,12 @@ impl ModuleMapper for Draw {
                     self.path.last().is_some_and(|name| name == "gamma" || name == "gain");
                 return tensor.full_like(if is_gain { 1.0 } else { 0.0 });
             }
-            let values: Tensor<2> = self.noise.normal([1, shape.num_elements()], &tensor.device());
+            let part = [shape[0], shape.num_elements() / shape[0] / self.parts];
+            let draw = |_| {
+                let values = self.noise.normal([1, part[0] * part[1]], &tensor.device());
+                values.reshape(part)
+            };
+            let values: Tensor<2> = Tensor::cat((0..self.parts).map(draw).collect(), 1);
             values.cast(FloatDType::F16).cast(FloatDType::F32).reshape(shape)
         })
     }

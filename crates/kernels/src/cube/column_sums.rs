@@ -78,9 +78,12 @@ pub(super) fn column_sums<const RESULTS: usize>(
         let (client, device) = (parts.client.clone(), parts.device.clone());
         empty_device_contiguous_dtype(client, device, shape.to_vec().into(), like.dtype)
     };
-    let results: [CubeTensor; RESULTS] = std::array::from_fn(|_| {
-        if halves { empty(&[columns / 2]) } else { empty(&[groups, columns]) }
-    });
+    let results: [CubeTensor; RESULTS] =
+        std::array::from_fn(
+            |_| {
+                if halves { empty(&[columns / 2]) } else { empty(&[groups, columns]) }
+            },
+        );
     column_sums_kernel::launch(
         &parts.client,
         CubeCount::Static(columns.div_ceil(COLUMNS) as u32, groups as u32, 1),

@@ -55,7 +55,8 @@ fn gated_gelu_kernel<F: Float, N: Size>(
     let place = (row * 2 * inner + column) as usize;
     let value = Vector::<f32, N>::cast_from(x[place]);
     let gate = Vector::<f32, N>::cast_from(x[place + inner as usize]);
-    let normal = (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
+    let normal =
+        (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
     let mut out = value * gate * normal;
     if comptime!(drops) {
         out *= kept::<N>(position * N::value() as u32, seed, salt, threshold, scale);
@@ -89,7 +90,8 @@ fn gated_gelu_gradient_kernel<F: Float, N: Size>(
     if comptime!(drops) {
         d *= kept::<N>(position * N::value() as u32, seed, salt, threshold, scale);
     }
-    let normal = (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
+    let normal =
+        (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
     let density = Vector::exp(gate * gate * Vector::new(-0.5f32)) * Vector::new(DENSITY_AT_0);
     dx[place] = Vector::cast_from(d * gate * normal);
     dx[place + inner as usize] = Vector::cast_from(d * value * (normal + gate * density));

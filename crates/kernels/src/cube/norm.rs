@@ -1,11 +1,11 @@
 //! Layer norm with what surrounds it in a transformer: one row of `x` for each group of 32 units, the whole
 //! row in registers.
 
+use burn::backend::cubecl::dtype_to_elem_type;
+use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use burn::backend::cubecl::dtype_to_elem_type;
-use burn::tensor::DType;
 use cubecl::prelude::*;
 
 use super::column_sums::{ColumnSums, column_sums};
@@ -73,7 +73,8 @@ fn moments<N: Size>(
         let difference = row[i] - Vector::new(mean);
         squares += difference * difference;
     }
-    let variance = row_sum(Vector::vector_sum(squares), scratch, planes) / f32::cast_from(dim as u32);
+    let variance =
+        row_sum(Vector::vector_sum(squares), scratch, planes) / f32::cast_from(dim as u32);
     (mean, 1.0f32 / f32::sqrt(variance + epsilon))
 }
 
@@ -111,7 +112,8 @@ fn norm_kernel<F: Float, N: Size>(
         for i in 0..vectors {
             let column = UNIT_POS_X as usize + i * LANES;
             let normal = (values[i] - Vector::new(mean)) * Vector::new(inverse);
-            let mut out = normal * Vector::cast_from(gain[column]) + Vector::cast_from(bias[column]);
+            let mut out =
+                normal * Vector::cast_from(gain[column]) + Vector::cast_from(bias[column]);
             if comptime!(modulated) {
                 let scale = Vector::<f32, N>::cast_from(scale_and_shift[sample + i * LANES]);
                 let shift =

@@ -1,23 +1,35 @@
 //! Products of a few rows with a large matrix, bound by reading the matrix once. A general product spends
 //! most of its time on rearranging it.
+//!
+//! Every number is a sum from the first term to the last, as in a general product of up to 512 terms, so that
+//! a row does not depend on how many others there are.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::simd::{LANES, lane_sum, mul_add, vectorized};
+use super::simd::{LANES, mul_add, vectorized};
 use super::tile::add_tile;
 
 /// Up to how many rows these are faster than a general product.
 pub(super) const FEW: usize = 16;
-
-/// Rows of the matrix that a task reads. Sums over them are formed within tasks first, so their order does
-/// not depend on the number of threads.
-const DEPTH: usize = 128;
 
 /// Rows of the matrix that are read together, few enough to be read ahead.
 const STEP: usize = 16;
 
 /// Rows of a product that are computed together.
 const TILE: usize = 4;
+
+/// Rows of a transposed matrix that are read together: their sums fit into registers.
+const TOGETHER: usize = 6;
+
+/// A matrix of fewer elements is read faster by one core than by all.
+const LARGE: usize = 1 << 14;
+
+/// Among how many cores the reading of a matrix is divided.
+fn cores(matrix: &[f32]) -> usize {
+    if matrix.len() < LARGE { 1 } else { rayon::current_num_threads() }
+}
 
 /// Adds `x`, `[rows, inner]`, times `weight`, `[inner, columns]`, onto `out`, `[rows, columns]`.
 ///
@@ -26,47 +38,71 @@ const TILE: usize = 4;
 pub(super) fn add_product(x: &[f32], weight: &[f32], rows: usize, out: &mut [f32]) {
     let (inner, columns) = (x.len() / rows, out.len() / rows);
     check(rows, inner, columns, [x.len(), weight.len(), out.len()]);
-    let parts: Vec<Vec<f32>> = weight
-        .par_chunks(DEPTH * columns)
-        .enumerate()
-        .map(|(task, weight)| {
-            let mut sums = vec![0.0; out.len()];
-            for (step, weight) in weight.chunks(STEP * columns).enumerate() {
-                let first = task * DEPTH + step * STEP;
-                for (x, sums) in x.chunks(TILE * inner).zip(sums.chunks_mut(TILE * columns)) {
-                    let mut packed = [[0.0; TILE]; STEP];
-                    for (row, x) in x.chunks_exact(inner).enumerate() {
-                        packed.iter_mut().zip(&x[first..]).for_each(|(packed, x)| packed[row] = *x);
-                    }
-                    add_tiles(&packed, weight, sums, columns);
-                }
+    // Long stretches of memory for each core.
+    let width = columns.div_ceil(cores(weight)).next_multiple_of(LANES);
+    let part = |first| some_columns(x, weight, rows, columns, first..columns.min(first + width));
+    let firsts = (0..columns).step_by(width);
+    let parts: Vec<Vec<f32>> = match firsts.len() {
+        1 => vec![part(0)],
+        _ => firsts.clone().collect::<Vec<_>>().into_par_iter().map(part).collect(),
+    };
+    for (first, part) in firsts.zip(&parts) {
+        let width = part.len() / rows;
+        for (out, part) in out.chunks_exact_mut(columns).zip(part.chunks_exact(width)) {
+            out[first..].iter_mut().zip(part).for_each(|(out, part)| *out += part);
+        }
+    }
+}
+
+/// These columns of a product, `[rows, columns.len()]`.
+fn some_columns(
+    x: &[f32],
+    weight: &[f32],
+    rows: usize,
+    stride: usize,
+    columns: Range<usize>,
+) -> Vec<f32> {
+    let (inner, width) = (x.len() / rows, columns.len());
+    let mut sums = vec![0.0; rows * width];
+    for (step, weight) in weight.chunks(STEP * stride).enumerate() {
+        let first = step * STEP;
+        for (x, sums) in x.chunks(TILE * inner).zip(sums.chunks_mut(TILE * width)) {
+            let mut packed = [[0.0; TILE]; STEP];
+            for (row, x) in x.chunks_exact(inner).enumerate() {
+                packed.iter_mut().zip(&x[first..]).for_each(|(packed, x)| packed[row] = *x);
             }
-            sums
-        })
-        .collect();
-    let add = |part: &Vec<f32>| out.iter_mut().zip(part).for_each(|(out, part)| *out += part);
-    parts.iter().for_each(add);
+            add_tiles(&packed, &weight[columns.start..], stride, sums, width);
+        }
+    }
+    sums
 }
 
 /// Adds `x`, `[rows, inner]`, times the transposed `weight`, `[columns, inner]`, onto `out`,
 /// `[rows, columns]`.
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not fit, or there are more than [`FEW`] rows.
 pub(super) fn add_product_transposed(x: &[f32], weight: &[f32], rows: usize, out: &mut [f32]) {
     let (inner, columns) = (x.len() / rows, out.len() / rows);
     check(rows, inner, columns, [x.len(), weight.len(), out.len()]);
-    let mut turned = vec![0.0; out.len()];
-    let tasks = turned.par_chunks_mut(DEPTH * rows).zip(weight.par_chunks(DEPTH * inner));
-    tasks.for_each(|(turned, weight)| {
-        for (turned, weight) in turned.chunks_exact_mut(rows).zip(weight.chunks_exact(inner)) {
-            dots(weight, x, turned);
-        }
-    });
+    let mut turned = vec![[0.0; FEW]; inner];
+    for (row, x) in x.chunks_exact(inner).enumerate() {
+        turned.iter_mut().zip(x).for_each(|(turned, x)| turned[row] = *x);
+    }
+    let mut sums = vec![[0.0; FEW]; columns];
+    let of_task = columns.div_ceil(cores(weight)).next_multiple_of(TOGETHER);
+    sums.par_chunks_mut(of_task).zip(weight.par_chunks(of_task * inner)).for_each(
+        |(sums, weight)| {
+            for (sums, weight) in sums.chunks_mut(TOGETHER).zip(weight.chunks(TOGETHER * inner)) {
+                // Rows that there are not are read as the last one.
+                let row = |row: usize| &weight[row.min(sums.len() - 1) * inner..][..inner];
+                let found = products_of_columns(&turned, std::array::from_fn(row));
+                sums.copy_from_slice(&found[..sums.len()]);
+            }
+        },
+    );
     for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-        for (out, turned) in out.iter_mut().zip(turned.chunks_exact(rows)) {
-            *out += turned[row];
-        }
+        out.iter_mut().zip(&sums).for_each(|(out, sums)| *out += sums[row]);
     }
 }
 
@@ -77,14 +113,16 @@ pub(super) fn add_product_transposed(x: &[f32], weight: &[f32], rows: usize, out
 pub(super) fn add_outer_product(a: &[f32], b: &[f32], rows: usize, out: &mut [f32]) {
     let (inner, columns) = (a.len() / rows, b.len() / rows);
     check(rows, inner, columns, [a.len(), out.len(), b.len()]);
-    out.par_chunks_mut(TILE * columns).enumerate().for_each(|(task, out)| {
+    let tasks = out.par_chunks_mut(TILE * columns).enumerate();
+    let together = if inner * columns < LARGE { inner } else { 1 };
+    tasks.with_min_len(together).for_each(|(task, out)| {
         let first = task * TILE;
         let mut packed = [[0.0; TILE]; STEP];
         for (a, b) in a.chunks(STEP * inner).zip(b.chunks(STEP * columns)) {
             for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inner)) {
                 packed.iter_mut().zip(&a[first..]).for_each(|(packed, a)| *packed = *a);
             }
-            add_tiles(&packed, b, out, columns);
+            add_tiles(&packed, b, columns, out, columns);
         }
     });
 }
@@ -96,10 +134,12 @@ fn check(rows: usize, inner: usize, columns: usize, lengths: [usize; 3]) {
 }
 
 vectorized! {
-    /// Adds the product of rows, given as columns, with up to as many rows of `b`.
+    /// Adds the product of rows, given as columns, with up to as many rows of `b`, which follow each other
+    /// at `stride`; `sums` is `[rows, columns]`.
     fn add_tiles<const FMA: bool>(
         a: &[[f32; TILE]],
         b: &[f32],
+        stride: usize,
         sums: &mut [f32],
         columns: usize,
     ) {
@@ -109,13 +149,13 @@ vectorized! {
             for (found, sums) in found.iter_mut().zip(sums.chunks_exact(columns)) {
                 found.copy_from_slice(&sums[column..column + LANES]);
             }
-            add_tile::<FMA, TILE>(a, &b[column..], columns, &mut found);
+            add_tile::<FMA, TILE>(a, &b[column..], stride, &mut found);
             for (found, sums) in found.iter().zip(sums.chunks_exact_mut(columns)) {
                 sums[column..column + LANES].copy_from_slice(found);
             }
             column += LANES;
         }
-        for (a, b) in a.iter().zip(b.chunks_exact(columns)) {
+        for (a, b) in a.iter().zip(b.chunks(stride)) {
             for (a, sums) in a.iter().zip(sums.chunks_exact_mut(columns)) {
                 let rest = sums[column..].iter_mut().zip(&b[column..]);
                 rest.for_each(|(sum, b)| *sum = mul_add::<FMA>(*a, *b, *sum));
@@ -123,11 +163,21 @@ vectorized! {
         }
     }
 
-    /// The products of a row with each of `rows`.
-    fn dots<const FMA: bool>(row: &[f32], rows: &[f32], out: &mut [f32]) {
-        for (other, out) in rows.chunks_exact(row.len()).zip(out) {
-            *out = lane_sum::<FMA>(row, other);
+    /// The products of each of `rows` with all of `columns`.
+    fn products_of_columns<const FMA: bool>(
+        columns: &[[f32; FEW]],
+        rows: [&[f32]; TOGETHER],
+    ) -> [[f32; FEW]; TOGETHER] {
+        let rows = rows.map(|row| &row[..columns.len()]);
+        let mut sums = [[0.0; FEW]; TOGETHER];
+        for (index, column) in columns.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                for (sum, x) in sums.iter_mut().zip(column) {
+                    *sum = mul_add::<FMA>(row[index], *x, *sum);
+                }
+            }
         }
+        sums
     }
 }
 
@@ -154,7 +204,7 @@ mod tests {
 
     #[test]
     fn products_are_exact() {
-        for (rows, inner, columns) in [(1, 7, 3), (8, 2 * DEPTH + 6, 37), (5, DEPTH, 64)] {
+        for (rows, inner, columns) in [(1, 7, 3), (8, 262, 37), (5, 128, 200)] {
             let mut numbers = Numbers::new(9);
             let (x, w) = (numbers.vector(rows * inner), numbers.vector(inner * columns));
             let dout = numbers.vector(rows * columns);
@@ -172,6 +222,22 @@ mod tests {
             let mut dw = vec![7.0; w.len()];
             add_outer_product(&x, &dout, rows, &mut dw);
             check_sums(&dw, &plain([inner, rows, columns], |i, j| at_x(j, i), at_dout));
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_others() {
+        let (inner, columns) = (70, 90);
+        let mut numbers = Numbers::new(10);
+        let (x, w) = (numbers.vector(FEW * inner), numbers.vector(inner * columns));
+        for product in [add_product, add_product_transposed] {
+            let mut all = vec![0.0; FEW * columns];
+            product(&x, &w, FEW, &mut all);
+            for rows in [1, 5] {
+                let mut some = vec![0.0; rows * columns];
+                product(&x[..rows * inner], &w, rows, &mut some);
+                assert_eq!(some, all[..rows * columns]);
+            }
         }
     }
 }

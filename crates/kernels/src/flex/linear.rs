@@ -12,9 +12,6 @@ use super::tensor::{contiguous, forward, own, slice, slice_mut, stored, tensor};
 /// Products of fewer multiplications are left to one core, as in Flex.
 const PARALLEL: usize = 192 * 192 * 192;
 
-/// A matrix of fewer elements is read faster by one core than by all.
-const LARGE: usize = 1 << 14;
-
 /// Columns of a task that adds up rows.
 const COLUMNS: usize = 256;
 
@@ -74,14 +71,13 @@ enum Short<'a> {
 
 impl<'a> Short<'a> {
     fn of(a: &Matrix<'a>, b: &Matrix<'a>) -> Option<Self> {
-        let is_large = |rows: usize, columns: usize| rows * columns >= LARGE;
-        if a.rows <= few_rows::FEW && is_large(b.rows, b.columns) {
+        if a.rows <= few_rows::FEW {
             let a = a.as_rows()?;
             let as_it_is = b.as_rows().map(|b| Self::Rows(a, b));
             return as_it_is
                 .or_else(|| b.transposed().as_rows().map(|b| Self::RowsTransposed(a, b)));
         }
-        if a.columns <= few_rows::FEW && is_large(a.rows, b.columns) {
+        if a.columns <= few_rows::FEW {
             return Some(Self::Columns(a.transposed().as_rows()?, b.as_rows()?));
         }
         None

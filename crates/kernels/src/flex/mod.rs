@@ -265,8 +265,7 @@ fn zeros_like(tensor: &FlexTensor) -> Vec<f32> {
 }
 
 fn dropping(seed: &FlexTensor, drop: DropRule) -> Option<Dropping> {
-    drop.drops()
-        .then(|| Dropping::new(stored(seed)[0], drop.salt, drop.threshold(), drop.scale()))
+    drop.drops().then(|| Dropping::new(stored(seed)[0], drop.salt, drop.threshold(), drop.scale()))
 }
 
 fn layer_norm<'a>(
@@ -372,12 +371,7 @@ struct Operands {
 
 impl Operands {
     /// Of `[batch, length, 3 * dim]`.
-    fn joined(
-        qkv: FlexTensor,
-        bias: FlexTensor,
-        seed: FlexTensor,
-        attention: Attention,
-    ) -> Self {
+    fn joined(qkv: FlexTensor, bias: FlexTensor, seed: FlexTensor, attention: Attention) -> Self {
         Self::new(qkv, None, bias, &seed, attention)
     }
 
