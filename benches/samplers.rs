@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use latent_text::diffusion::schedule::RectifiedFlow;
 use latent_text::diffusion::{
     NoiseSchedule, NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind, SamplerPlan,
@@ -91,4 +91,9 @@ fn sampler_step(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, sampler_step);
-criterion_main!(benches);
+
+fn main() {
+    latent_text_workspace::keep_memory();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

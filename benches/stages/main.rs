@@ -26,7 +26,7 @@ mod training;
 use std::hint::black_box;
 
 use burn::tensor::Device;
-use criterion::{criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 
 const BATCHES: [usize; 2] = [1, 8];
 
@@ -49,4 +49,9 @@ criterion_group!(
     full_size::forward,
     full_size::train_step,
 );
-criterion_main!(benches);
+
+fn main() {
+    latent_text_workspace::keep_memory();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -53,7 +53,7 @@ impl FlatLayout {
             .map(|((name, shape), _)| ParameterEntry { name, shape })
             .collect();
         let mut order: Vec<usize> = (0..found.len()).collect();
-        order.sort_by_key(|&parameter| found[parameter].len() % ALIGNED != 0);
+        order.sort_by_key(|&parameter| !found[parameter].len().is_multiple_of(ALIGNED));
         let mut places = vec![0; found.len()];
         for (place, &parameter) in order.iter().enumerate() {
             places[parameter] = place;

@@ -73,7 +73,7 @@ fn adamw_and_clipping_are_those_of_pytorch() {
 fn only_parameters_of_two_dimensions_are_decayed() {
     let device = Device::default();
     let linear = layout(&device).decayed(&device);
-    assert_eq!(linear.ranges(), [0..INPUTS * OUTPUTS]);
+    assert_eq!(linear.ranges(), std::slice::from_ref(&(0..INPUTS * OUTPUTS)));
     let norm = FlatLayout::of(&LayerNormConfig::new(5).init(&device));
     assert!(norm.decayed(&device).ranges().is_empty());
 }
