@@ -1,6 +1,6 @@
 //! Matrix products of Burn's CUDA tensors by cuBLASLt, which is loaded at run time.
 //!
-//! [`product`] and [`product_with_sum`] put the work on the stream of their operands, in order with
+//! `product` and `product_with_sum` put the work on the stream of their operands, in order with
 //! CubeCL's kernels and without waiting; both can be recorded into a CUDA graph. Where there is no such
 //! library, or for a dtype, layout or device that it has no use for, they answer with none and the caller
 //! takes Burn's own product. Without the feature `cuda` the crate is empty.

@@ -1,14 +1,4 @@
-//! Operations that the networks of `latent-text` spend their time in, each as few kernels as possible, with
-//! its gradient.
-//!
-//! Burn's fusion joins elementwise operations, but not what a transformer is made of: matrix products with
-//! what follows them, norms with what surrounds them, attention over few positions. Here these are
-//! operations of their own, put into Burn by a backend extension: CubeCL kernels on CUDA, Vulkan, Metal and
-//! WebGPU, with the feature `cublas` NVIDIA's matrix products, and loops over all cores on Flex in f32.
-//! [`is_fused`] tells whether a device has them. Everywhere else, and for shapes that a kernel does not know, the same is computed by Burn's own
-//! operations, those of [`plain`]; both agree within the rounding of the dtype.
-//!
-//! Inside, numbers are f32 whatever the dtype of the tensors.
+#![doc = include_str!("../README.md")]
 
 mod attention;
 mod autodiff;
