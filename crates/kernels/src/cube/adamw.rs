@@ -2,11 +2,11 @@
 
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
+use super::empty;
 use crate::AdamWStep;
 
 const UNITS: u32 = 256;
@@ -118,7 +118,7 @@ pub(super) fn adamw(
         into_contiguous(gradient).into_tensor_arg(),
         moment_1.clone().into_tensor_arg(),
         moment_2.clone().into_tensor_arg(),
-        average.clone().unwrap_or_else(|| unused(&parameters)).into_tensor_arg(),
+        average.clone().unwrap_or_else(|| empty(&parameters, [1])).into_tensor_arg(),
         norm.into_tensor_arg(),
         borders.into_tensor_arg(),
         factors,
@@ -134,9 +134,4 @@ pub(super) fn adamw(
 fn own(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     if tensor.can_mut() { tensor } else { tensor.copy() }
-}
-
-fn unused(like: &CubeTensor) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, [1].into(), like.dtype)
 }

@@ -3,11 +3,11 @@
 
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::dropout::{is_kept, seed_of};
+use super::{empty, empty_f32};
 use crate::Attention;
 
 const UNITS: usize = 128;
@@ -493,12 +493,6 @@ fn dropping(attention: &Attention) -> DroppingLaunch {
     DroppingLaunch::new(drop.salt, drop.threshold(), drop.scale())
 }
 
-/// Something to bind where a kernel reads nothing.
-pub(super) fn nothing(like: &CubeTensor) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, [1].into(), burn::tensor::DType::F32)
-}
-
 fn contiguous(operands: Operands) -> Operands {
     Operands {
         query: into_contiguous(operands.query),
@@ -513,14 +507,12 @@ pub(super) fn attention(operands: Operands, attention: Attention) -> CubeTensor 
     let layout = Layout::of(&operands, &attention);
     let query = operands.query;
     let client = query.client.clone();
-    let shape = [layout.batch, layout.queries.length as usize, layout.dim].into();
-    let out =
-        empty_device_contiguous_dtype(client.clone(), query.device.clone(), shape, query.dtype);
+    let out = empty(&query, [layout.batch, layout.queries.length as usize, layout.dim]);
     let key = operands.key.unwrap_or_else(|| query.clone());
     let biased = operands.bias.is_some();
     let (bias, seed) = (
-        operands.bias.unwrap_or_else(|| nothing(&query)),
-        operands.seed.unwrap_or_else(|| nothing(&query)),
+        operands.bias.unwrap_or_else(|| empty_f32(&query, [1])),
+        operands.seed.unwrap_or_else(|| empty_f32(&query, [1])),
     );
     let tiles = layout.queries.length.div_ceil(TILE as u32);
     attention_kernel::launch(
@@ -560,26 +552,20 @@ pub(super) fn attention_gradients(
     let layout = Layout::of(&operands, &attention);
     let query = operands.query;
     let client = query.client.clone();
-    let like = |tensor: &CubeTensor| {
-        let (client, device) = (tensor.client.clone(), tensor.device.clone());
-        empty_device_contiguous_dtype(client, device, tensor.meta.shape().clone(), tensor.dtype)
-    };
+    let like = |tensor: &CubeTensor| empty(tensor, tensor.meta.shape().clone());
     let fused = operands.key.is_none();
     let key = operands.key.unwrap_or_else(|| query.clone());
     let dquery = (!fused).then(|| like(&query));
     let dkey = like(&key);
     let biased = operands.bias.is_some();
     let (bias, seed) = (
-        operands.bias.unwrap_or_else(|| nothing(&query)),
-        operands.seed.unwrap_or_else(|| nothing(&query)),
+        operands.bias.unwrap_or_else(|| empty_f32(&query, [1])),
+        operands.seed.unwrap_or_else(|| empty_f32(&query, [1])),
     );
     let vectors = (layout.dim / WIDTH) as u32;
     let out_rows = Rows { length: layout.queries.length, stride: vectors, offset: 0 };
     // In self-attention nothing is written there, but the type must be right.
-    let unused = || {
-        let (client, device) = (query.client.clone(), query.device.clone());
-        empty_device_contiguous_dtype(client, device, [WIDTH].into(), query.dtype)
-    };
+    let unused = || empty(&query, [WIDTH]);
     attention_gradients_kernel::launch(
         &client,
         CubeCount::Static(attention.heads as u32, layout.batch as u32, 1),

@@ -1,9 +1,10 @@
 //! Sums of partial gradients, which are many short rows.
 
 use burn::backend::cubecl::dtype_to_elem_type;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+
+use super::empty;
 
 /// Columns of a cube.
 const COLUMNS: usize = 32;
@@ -74,16 +75,9 @@ pub(super) fn column_sums<const RESULTS: usize>(
         ColumnSums::Halves => (1, true),
         ColumnSums::OfGroups(groups) => (groups, false),
     };
-    let empty = |shape: &[usize]| {
-        let (client, device) = (parts.client.clone(), parts.device.clone());
-        empty_device_contiguous_dtype(client, device, shape.to_vec().into(), like.dtype)
-    };
-    let results: [CubeTensor; RESULTS] =
-        std::array::from_fn(
-            |_| {
-                if halves { empty(&[columns / 2]) } else { empty(&[groups, columns]) }
-            },
-        );
+    let results: [CubeTensor; RESULTS] = std::array::from_fn(|_| {
+        if halves { empty(like, [columns / 2]) } else { empty(like, [groups, columns]) }
+    });
     column_sums_kernel::launch(
         &parts.client,
         CubeCount::Static(columns.div_ceil(COLUMNS) as u32, groups as u32, 1),

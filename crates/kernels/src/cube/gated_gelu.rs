@@ -2,12 +2,11 @@
 
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::dropout::{is_kept, seed_of};
-use super::width_of_vectors;
+use super::{empty, width_of_vectors};
 use crate::DropRule;
 
 const UNITS: u32 = 256;
@@ -34,6 +33,12 @@ fn kept<N: Size>(
     factors
 }
 
+/// The standard normal distribution function.
+#[cube]
+fn distribution<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    (Vector::erf(x * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32)
+}
+
 #[cube(launch)]
 fn gated_gelu_kernel<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
@@ -55,8 +60,7 @@ fn gated_gelu_kernel<F: Float, N: Size>(
     let place = (row * 2 * inner + column) as usize;
     let value = Vector::<f32, N>::cast_from(x[place]);
     let gate = Vector::<f32, N>::cast_from(x[place + inner as usize]);
-    let normal =
-        (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
+    let normal = distribution::<N>(gate);
     let mut out = value * gate * normal;
     if comptime!(drops) {
         out *= kept::<N>(position * N::value() as u32, seed, salt, threshold, scale);
@@ -90,8 +94,7 @@ fn gated_gelu_gradient_kernel<F: Float, N: Size>(
     if comptime!(drops) {
         d *= kept::<N>(position * N::value() as u32, seed, salt, threshold, scale);
     }
-    let normal =
-        (Vector::erf(gate * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32);
+    let normal = distribution::<N>(gate);
     let density = Vector::exp(gate * gate * Vector::new(-0.5f32)) * Vector::new(DENSITY_AT_0);
     dx[place] = Vector::cast_from(d * gate * normal);
     dx[place + inner as usize] = Vector::cast_from(d * value * (normal + gate * density));
@@ -106,7 +109,7 @@ pub(super) fn gated_gelu(x: CubeTensor, seed: CubeTensor, drop: DropRule) -> Cub
     shape[last] = inner;
     let width = width_of_vectors(inner, x.dtype.size());
     let elements = shape.num_elements() / width;
-    let y = empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), shape, x.dtype);
+    let y = empty(&x, shape);
     let client = x.client.clone();
     gated_gelu_kernel::launch(
         &client,
@@ -139,7 +142,7 @@ pub(super) fn gated_gelu_gradient(
     let inner = shape[shape.num_dims() - 1] / 2;
     let width = width_of_vectors(inner, x.dtype.size());
     let elements = shape.num_elements() / 2 / width;
-    let dx = empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), shape, x.dtype);
+    let dx = empty(&x, shape);
     let client = x.client.clone();
     gated_gelu_gradient_kernel::launch(
         &client,

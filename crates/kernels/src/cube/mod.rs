@@ -10,7 +10,10 @@ mod linear;
 mod norm;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 
 use self::attention::Operands;
@@ -28,6 +31,18 @@ const LOAD_BYTES: usize = 16;
 fn width_of_vectors(count: usize, element: usize) -> usize {
     let widest = LOAD_BYTES / element;
     [8, 4, 2].into_iter().find(|&width| width <= widest && count.is_multiple_of(width)).unwrap_or(1)
+}
+
+/// A contiguous tensor without values, on the device and in the dtype of another.
+fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), like.dtype)
+}
+
+/// The same in f32.
+fn empty_f32(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), DType::F32)
 }
 
 /// Whether 32 units beside each other can add up numbers without shared memory.
@@ -191,7 +206,7 @@ impl FusedGradients for CubeBackend {
 
 /// The seed, or something that a kernel without dropout can bind in its place.
 fn seed_or_none(seed: Float, drop: DropRule) -> Float {
-    if drop.drops() { seed } else { attention::nothing(&seed) }
+    if drop.drops() { seed } else { empty_f32(&seed, [1]) }
 }
 
 fn operands(

@@ -2,14 +2,12 @@
 //! row in registers.
 
 use burn::backend::cubecl::dtype_to_elem_type;
-use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::column_sums::{ColumnSums, column_sums};
-use super::{has_planes_of_32, width_of_vectors};
+use super::{empty, empty_f32, has_planes_of_32, width_of_vectors};
 
 /// Units that share a row.
 const LANES: usize = 32;
@@ -136,7 +134,7 @@ pub(super) fn norm(
     epsilon: f64,
 ) -> CubeTensor {
     let [x, gain, bias] = [x, gain, bias].map(into_contiguous);
-    let y = empty_like(&x);
+    let y = empty(&x, x.meta.shape().clone());
     let sizes = Sizes::of(&x, modulation.as_ref());
     let client = x.client.clone();
     let modulated = modulation.is_some();
@@ -291,14 +289,11 @@ pub(super) fn norm_gradients(
     let sizes = Sizes::new(&x, scale_and_shift.as_ref());
     let group = if scale_and_shift.is_some() { sizes.rows_of_sample } else { GROUP };
     let groups = sizes.rows.div_ceil(group);
-    let partial = |parts: usize| {
-        let shape = [parts, 2 * sizes.dim].into();
-        empty_device_contiguous_dtype(client.clone(), x.device.clone(), shape, DType::F32)
-    };
+    let partial = |parts: usize| empty_f32(&x, [parts, 2 * sizes.dim]);
     let of_parameters = partial(groups * ROWS);
     let modulated = scale_and_shift.is_some();
     let of_modulation = partial(if modulated { groups * ROWS } else { 1 });
-    let dx = empty_like(&x);
+    let dx = empty(&x, x.meta.shape().clone());
     norm_gradients_kernel::launch(
         &client,
         CubeCount::Static(groups as u32, 1, 1),
@@ -353,9 +348,4 @@ impl Sizes {
         let width = width_of_vectors(dim / LANES, x.dtype.size());
         Self { rows, dim, rows_of_sample: rows / samples, width, vectors: dim / LANES / width }
     }
-}
-
-fn empty_like(x: &CubeTensor) -> CubeTensor {
-    let (client, device) = (x.client.clone(), x.device.clone());
-    empty_device_contiguous_dtype(client, device, x.meta.shape().clone(), x.dtype)
 }

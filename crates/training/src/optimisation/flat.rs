@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor};
 use latent_text_kernels::{DecayRanges, Joiner, Place, Splitter};
@@ -63,17 +65,17 @@ impl FlatLayout {
 
     /// Where each parameter begins, in the module's order.
     fn offsets(&self) -> Vec<usize> {
-        let mut end = 0;
-        let starts: Vec<usize> = self
-            .entries
-            .iter()
-            .map(|entry| {
-                let start = end;
-                end += entry.len();
-                start
-            })
-            .collect();
+        let starts: Vec<usize> = self.ranges().map(|(_, range)| range.start).collect();
         self.places.iter().map(|&place| starts[place]).collect()
+    }
+
+    /// Every parameter and its elements, in the order of the vector.
+    fn ranges(&self) -> impl Iterator<Item = (&ParameterEntry, Range<usize>)> {
+        self.entries.iter().scan(0, |end, entry| {
+            let start = *end;
+            *end += entry.len();
+            Some((entry, start..*end))
+        })
     }
 
     /// How many numbers the vector holds.
@@ -88,13 +90,8 @@ impl FlatLayout {
 
     /// Where weight decay acts: on parameters of two or more dimensions.
     pub fn decayed(&self, device: &Device) -> DecayRanges {
-        let mut end = 0;
-        let ranges = self.entries.iter().filter_map(|entry| {
-            let start = end;
-            end += entry.len();
-            entry.is_decayed().then_some(start..end)
-        });
-        DecayRanges::new(ranges, device)
+        let decayed = self.ranges().filter(|(entry, _)| entry.is_decayed());
+        DecayRanges::new(decayed.map(|(_, range)| range), device)
     }
 
     /// All parameters of `module` in f32, without a graph; shape `[len]`.
