@@ -11,6 +11,7 @@ use std::io::{Write, stdout};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -86,6 +87,9 @@ struct Arguments {
     /// Shows on stderr how the first text sharpens.
     #[arg(long)]
     show_steps: bool,
+    /// Tells on stderr after how many seconds the model was loaded, and the texts were there.
+    #[arg(long)]
+    times: bool,
     /// Texts that are sampled together.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
@@ -121,8 +125,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
     let device = common::device(arguments.device.as_deref())?;
     let model = LatentText::load(&arguments.model, &device)?;
+    let loaded = start.elapsed();
     let request = request(arguments)?;
     let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{msg} step {pos}/{len} {bar:30} {per_sec} {eta} left",
@@ -144,6 +150,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     progress.finish_and_clear();
     if let Some(error) = failed {
         return Err(error);
+    }
+    if arguments.times {
+        let (loaded, generated) = (loaded.as_secs_f64(), start.elapsed().as_secs_f64());
+        eprintln!("loaded after {loaded:.2} s, generated after {generated:.2} s");
     }
     print(&generated?, arguments.format).context("cannot write to stdout")
 }

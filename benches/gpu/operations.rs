@@ -1,11 +1,12 @@
 //! Whether the fused operations of a device compute what Burn's own operations do on the same device:
-//! results and gradients of each, in every number format, at the shapes of the networks.
+//! results and gradients (where it has any) of each, in every number format, at the shapes of the networks.
 
 use anyhow::{Result, ensure};
-use burn::tensor::{Device, Distribution, FloatDType, Tensor};
+use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor};
 use latent_text_kernels::{
-    AttentionSettings, cross_attention, gated_gelu, is_fused, linear, linear_onto, modulated_norm,
-    norm, plain, self_attention,
+    AttentionSettings, Past, PastAttention, Reading, attend_to_past, cross_attention, gated_gelu,
+    gelu, is_fused, linear, linear_onto, modulated_norm, norm, norm_of_sum, plain, rms_norm,
+    self_attention,
 };
 
 use crate::arguments::NumberFormat;
@@ -33,8 +34,10 @@ pub fn run(device: &Device, formats: &[NumberFormat]) -> Result<()> {
         let check = Check { device: device.clone(), format };
         check.products()?;
         check.norms()?;
-        check.gated_gelu()?;
+        check.gelus()?;
         check.attentions()?;
+        check.few_queries()?;
+        check.decoding()?;
     }
     Ok(())
 }
@@ -85,6 +88,22 @@ impl Check {
                 |it| norm(it[0].clone(), row(&it[1]), row(&it[2]), EPSILON),
                 |it| plain::norm(it[0].clone(), row(&it[1]), row(&it[2]), EPSILON),
             )?;
+            self.compare(
+                "RMS norm",
+                &inputs[..2],
+                |it| rms_norm(it[0].clone(), row(&it[1]), EPSILON),
+                |it| plain::rms_norm(it[0].clone(), row(&it[1]), EPSILON),
+            )?;
+            let of_sum = |it: Inputs, of: fn(_, _, _, _, f64) -> Tensor<2>| {
+                of(it[0].clone(), it[4].clone(), row(&it[1]), row(&it[2]), EPSILON)
+            };
+            let terms = [0, 4, 1, 2].map(|i| inputs[i].clone());
+            self.compare(
+                "norm of a sum",
+                &terms,
+                |it| of_sum(it, norm_of_sum),
+                |it| of_sum(it, plain::norm_of_sum),
+            )?;
             let apply = |it: Inputs, of: fn(_, _, _, _, _, f64) -> Tensor<2>| {
                 of(it[0].clone(), row(&it[1]), row(&it[2]), it[3].clone(), it[4].clone(), EPSILON)
             };
@@ -98,7 +117,13 @@ impl Check {
         Ok(())
     }
 
-    fn gated_gelu(&self) -> Result<()> {
+    fn gelus(&self) -> Result<()> {
+        self.compare(
+            "GELU",
+            &self.random(&[[64, 3072]]),
+            |it| gelu(it[0].clone()),
+            |it| plain::gelu(it[0].clone()),
+        )?;
         self.compare(
             "gated GELU",
             &self.random(&[[64, 6144]]),
@@ -138,6 +163,64 @@ impl Check {
         Ok(())
     }
 
+    /// Cross-attention without gradients, which has a kernel of its own.
+    fn few_queries(&self) -> Result<()> {
+        let (batch, dim) = (3, 64 * HEADS);
+        for (queries, keys) in [(1, 32), (1, 512), (8, 300)] {
+            let inputs = self.random(&[[batch * queries, dim], [batch * keys, 2 * dim]]);
+            let query = inputs[0].clone().reshape([batch, queries, dim]);
+            let keys_values = inputs[1].clone().reshape([batch, keys, 2 * dim]);
+            let bias = Tensor::random(
+                [1, HEADS, 1, keys],
+                Distribution::Normal(0.0, 1.0),
+                (&self.device, DType::F32),
+            );
+            let settings =
+                AttentionSettings { heads: HEADS, scale: 0.125, bias: Some(bias), dropout: None };
+            let found = cross_attention(query.clone(), keys_values.clone(), &settings);
+            let expected = plain::cross_attention(query, keys_values, &settings);
+            let flat = |x: Tensor<3>| x.reshape([batch * queries, dim]);
+            let worst = error(flat(found), flat(expected))?;
+            self.report(&format!("cross-attention of {queries} to {keys} by itself"), worst)?;
+        }
+        Ok(())
+    }
+
+    /// Tokens of a few texts one after another, some of which are dropped half-way.
+    fn decoding(&self) -> Result<()> {
+        let (texts, dim) = (5, 64 * HEADS);
+        for (capacity, biased) in [(64, false), (64, true), (300, true)] {
+            let distance_bias = biased.then(|| {
+                let shape = [HEADS, capacity];
+                let normal = Distribution::Normal(0.0, 1.0);
+                Tensor::random(shape, normal, (&self.device, DType::F32))
+            });
+            let attention = PastAttention { heads: HEADS, scale: 0.125, distance_bias };
+            let dtype = self.format.dtype().into();
+            let new_past = || Past::new(texts, capacity, dim, (&self.device, dtype));
+            let (mut past, mut plain_past) = (new_past(), new_past());
+            let mut reading = Reading::new(texts, capacity, &self.device);
+            let mut worst = 0.0;
+            while reading.length() < capacity {
+                if reading.length() == capacity / 2 {
+                    let kept = Tensor::<1, Int>::from_data([3, 1, 1], (&self.device, DType::I32));
+                    reading.keep(&kept);
+                }
+                reading.advance();
+                let qkv = &self.random(&[[reading.texts(), 3 * dim]])[0];
+                let qkv = qkv.clone().unsqueeze_dim::<3>(1);
+                let (found, next) = attend_to_past(qkv.clone(), past, &reading, &attention);
+                let (expected, plain_next) =
+                    plain::attend_to_past(qkv, plain_past, &reading, &attention);
+                (past, plain_past) = (next, plain_next);
+                worst = larger(worst, error(found.squeeze_dim(1), expected.squeeze_dim(1))?);
+            }
+            let bias = if biased { " with a bias" } else { "" };
+            self.report(&format!("attention to a past of {capacity}{bias}"), worst)?;
+        }
+        Ok(())
+    }
+
     fn random(&self, shapes: &[[usize; 2]]) -> Vec<Tensor<2>> {
         let normal = |shape: &[usize; 2]| {
             let values: Tensor<2> =
@@ -170,6 +253,10 @@ impl Check {
             };
             worst = larger(worst, error(found, expected)?);
         }
+        self.report(what, worst)
+    }
+
+    fn report(&self, what: &str, worst: f32) -> Result<()> {
         let limit = tolerance(self.format);
         println!("{} {what}: {worst:.1e} (at most {limit:.0e})", self.format);
         // Written so that a comparison with no number fails.

@@ -57,10 +57,12 @@ const BACKENDS: [Backend; 6] = [
     },
 ];
 
-/// The device called `name`; without a name the one in `BURN_DEVICE`, else the CPU.
+/// The device called `name`; without a name the one in `BURN_DEVICE`, else the CPU. A GPU's kernels are kept
+/// for the next run.
 pub fn device(name: Option<&str>) -> Result<Device> {
     let from_environment = std::env::var("BURN_DEVICE").ok();
     let name = name.or(from_environment.as_deref()).unwrap_or("flex");
+    latent_text::keep_kernels();
     match BACKENDS.iter().find(|backend| backend.name == name) {
         Some(Backend { device: Some(device), .. }) => Ok(device()),
         Some(Backend { device: None, .. }) => bail!(

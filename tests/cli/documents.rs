@@ -1,6 +1,7 @@
 //! What the documents tell users to write is understood.
 
 use std::fs;
+use std::path::Path;
 
 use latent_text::training::TrainingConfig;
 
@@ -8,16 +9,17 @@ use crate::support::root;
 
 #[test]
 fn the_example_configurations_are_understood() {
-    for folder in ["examples/configs", "examples/configs/research"] {
+    for folder in ["", "precision", "research"].map(|name| Path::new("examples/configs").join(name))
+    {
         let mut seen = 0;
-        for entry in fs::read_dir(root().join(folder)).unwrap() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
                 TrainingConfig::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
                 seen += 1;
             }
         }
-        assert!(seen > 0, "{folder}");
+        assert!(seen > 0, "{}", folder.display());
     }
 }
 

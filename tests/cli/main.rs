@@ -3,6 +3,7 @@
 
 #![recursion_limit = "256"]
 
+mod compare_runs;
 mod convert_reference;
 mod data_to_text;
 mod documents;

@@ -1,8 +1,7 @@
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Tensor};
-use latent_text_nn::{attention, layer_norm, linear, merge_heads, split_heads};
+use latent_text_nn::{Attention, hiding_bias, layer_norm, linear};
 
 use crate::PerceiverConfig;
 use crate::feed_forward::FeedForward;
@@ -47,10 +46,10 @@ impl Compression {
         let [batch, _, _] = states.dims();
         let [count, dim] = latents.dims();
         let text = self.positions.add_to(states.cast(latents.dtype()));
-        let visible = mask.map(|mask| with_latents(mask, count));
+        let hiding = mask.map(|mask| hiding_bias(with_latents(mask, count)));
         let mut z = latents.unsqueeze_dim::<3>(0).expand([batch, count, dim]);
         for layer in &self.layers {
-            z = z.clone() + layer.attention.forward(text.clone(), z, visible.clone());
+            z = z.clone() + layer.attention.forward(text.clone(), z, hiding.clone());
             z = z.clone() + layer.feed_forward.forward(z);
         }
         layer_norm(&self.final_norm, z)
@@ -78,7 +77,6 @@ struct ResamplerAttention {
     query_norm: HeadNorm,
     key_norm: HeadNorm,
     output: Linear,
-    no_dropout: Dropout,
     heads: usize,
 }
 
@@ -95,37 +93,32 @@ impl ResamplerAttention {
             query_norm: HeadNorm::new(config.head_dim, device),
             key_norm: HeadNorm::new(config.head_dim, device),
             output: LinearConfig::new(inner, latent).init(device),
-            no_dropout: DropoutConfig::new(0.0).init(),
             heads: inner / config.head_dim,
         }
     }
 
     /// What the branch adds to the latents.
-    fn forward(
-        &self,
-        text: Tensor<3>,
-        latents: Tensor<3>,
-        visible: Option<Tensor<4, Bool>>,
-    ) -> Tensor<3> {
+    fn forward(&self, text: Tensor<3>, latents: Tensor<3>, hiding: Option<Tensor<4>>) -> Tensor<3> {
         let text = layer_norm(&self.text_norm, text);
         let latents = layer_norm(&self.latent_norm, latents);
-        let query = split_heads(linear(&self.query, latents.clone()), self.heads);
+        let query = self.query_norm.forward(linear(&self.query, latents.clone()));
         let (key, value) = self.keys_and_values(text, latents);
-
-        let scale = (query.dims()[3] as f64).powf(-0.5);
-        let query = self.query_norm.forward(query) * scale;
-        let key = self.key_norm.forward(key);
-        let attended = attention(query, key, value, visible, &self.no_dropout);
-        linear(&self.output, merge_heads(attended))
+        let head_dim = query.dims()[2] / self.heads;
+        let attention = Attention {
+            heads: self.heads,
+            scale: (head_dim as f64).powf(-0.5),
+            bias: hiding,
+            dropout: None,
+        };
+        linear(&self.output, attention.forward(query, self.key_norm.forward(key), value))
     }
 
-    /// Of the text, then of the latents: `[batch, heads, tokens + latents, head_dim]` each.
-    fn keys_and_values(&self, text: Tensor<3>, latents: Tensor<3>) -> (Tensor<4>, Tensor<4>) {
+    /// Of the text, then of the latents: `[batch, tokens + latents, inner]` each.
+    fn keys_and_values(&self, text: Tensor<3>, latents: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let latent_key_value = self.latent_key_value.as_ref().unwrap_or(&self.text_key_value);
         let text = linear(&self.text_key_value, text);
         let both = Tensor::cat(vec![text, linear(latent_key_value, latents)], 1);
         let inner = both.dims()[2] / 2;
-        let half = |start| split_heads(both.clone().slice_dim(2, start..start + inner), self.heads);
-        (half(0), half(inner))
+        (both.clone().slice_dim(2, 0..inner), both.slice_dim(2, inner..2 * inner))
     }
 }

@@ -15,12 +15,15 @@ impl HeadNorm {
         Self { gain: Initializer::Ones.init([head_dim], device) }
     }
 
-    /// `[batch, heads, length, head_dim]` in and out; computed in f32, returned in the dtype of `x`.
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let dtype = x.dtype();
-        let x = x.cast(FloatDType::F32);
+    /// `[batch, length, heads * head_dim]` in and out; computed in f32, returned in the dtype of `x`.
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let (shape, dtype) = (x.dims(), x.dtype());
+        let [batch, length, width] = shape;
+        let gain = self.gain.val();
+        let [head_dim] = gain.dims();
+        let x = x.cast(FloatDType::F32).reshape([batch, length, width / head_dim, head_dim]);
         let mean_square = x.clone().square().mean_dim(3).clamp_min(SMALLEST_RMS.powi(2));
-        let gain = self.gain.val().cast(FloatDType::F32).unsqueeze::<4>();
-        (x / mean_square.sqrt() * gain).cast(dtype)
+        let gain = gain.cast(FloatDType::F32).unsqueeze::<4>();
+        (x / mean_square.sqrt() * gain).reshape(shape).cast(dtype)
     }
 }

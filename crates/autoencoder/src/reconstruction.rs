@@ -1,7 +1,7 @@
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use latent_text_nn::{attention, layer_norm, linear, merge_heads, split_heads};
+use latent_text_nn::{Attention, layer_norm, linear};
 
 use crate::PerceiverConfig;
 use crate::feed_forward::FeedForward;
@@ -59,7 +59,6 @@ struct SelfAttention {
     query_norm: HeadNorm,
     key_norm: HeadNorm,
     output: Linear,
-    no_dropout: Dropout,
     heads: usize,
 }
 
@@ -74,7 +73,6 @@ impl SelfAttention {
             query_norm: HeadNorm::new(head_dim, device),
             key_norm: HeadNorm::new(head_dim, device),
             output: LinearConfig::new(dim, dim).init(device),
-            no_dropout: DropoutConfig::new(0.0).init(),
             heads: dim / head_dim,
         }
     }
@@ -82,11 +80,15 @@ impl SelfAttention {
     /// What the branch adds to `h`; `[batch, latents, dim_lm]` in and out.
     fn forward(&self, h: Tensor<3>) -> Tensor<3> {
         let h = layer_norm(&self.norm, h);
-        let heads = |layer| split_heads(linear(layer, h.clone()), self.heads);
-        let query = self.query_norm.forward(heads(&self.query));
-        let key = self.key_norm.forward(heads(&self.key));
-        let scale = (query.dims()[3] as f64).powf(-0.5);
-        let attended = attention(query * scale, key, heads(&self.value), None, &self.no_dropout);
-        linear(&self.output, merge_heads(attended))
+        let query = self.query_norm.forward(linear(&self.query, h.clone()));
+        let key = self.key_norm.forward(linear(&self.key, h.clone()));
+        let head_dim = query.dims()[2] / self.heads;
+        let attention = Attention {
+            heads: self.heads,
+            scale: (head_dim as f64).powf(-0.5),
+            bias: None,
+            dropout: None,
+        };
+        linear(&self.output, attention.forward(query, key, linear(&self.value, h)))
     }
 }

@@ -2,8 +2,11 @@ use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::dropout::DropRule;
-use crate::ops::FusedOps;
+use crate::ops::{DecodingOps, FusedOps};
 use crate::{DropoutSite, Kernels, plain};
+
+/// The most queries that GPUs have a kernel of their own for.
+const FEW_QUERIES: usize = 8;
 
 /// How attention is computed.
 #[derive(Clone, Debug)]
@@ -53,7 +56,13 @@ pub fn cross_attention(
     keys_values: Tensor<3>,
     settings: &AttentionSettings,
 ) -> Tensor<3> {
-    let ([_, _, dim], [_, keys, _]) = (query.dims(), keys_values.dims());
+    let ([_, queries, dim], [_, keys, _]) = (query.dims(), keys_values.dims());
+    if queries <= FEW_QUERIES && knows_few(&query, keys, settings) {
+        let (query, keys_values) = (query.into_dispatch(), keys_values.into_dispatch());
+        let (attention, bias, _) = arguments(&query, settings);
+        let seen = Dispatch::cross_attention_of_few(query, keys_values, bias, attention);
+        return Tensor::from_dispatch(seen);
+    }
     if !knows(&query, keys, dim, settings) {
         return plain::cross_attention(query, keys_values, settings);
     }
@@ -79,19 +88,53 @@ fn knows(x: &Tensor<3>, keys: usize, dim: usize, settings: &AttentionSettings) -
         }
 }
 
+/// Whether the GPU's kernel for few queries, which has no gradient, can do this attention.
+fn knows_few(query: &Tensor<3>, keys: usize, settings: &AttentionSettings) -> bool {
+    let device = query.device();
+    let [_, _, dim] = query.dims();
+    let bias = settings.bias.as_ref();
+    !device.is_autodiff()
+        && settings.dropout.is_none()
+        && bias.is_none_or(|bias| !bias.is_autodiff() && bias.dtype() == DType::F32)
+        && query.shape().num_elements() > 0
+        && Kernels::of(&device) == Kernels::Cube
+        && few_fit(&device, keys, dim / settings.heads, query.dtype())
+}
+
 /// Whether the GPU kernels can do this attention with a device's shared memory.
 #[cfg(feature = "cube")]
 fn fits(device: &Device, keys: usize, head_dim: usize, dtype: DType) -> bool {
+    client(device).is_some_and(|client| {
+        let shared = client.properties().hardware.max_shared_memory_size;
+        crate::cube::attention::fits(keys, head_dim, dtype.size(), shared)
+    })
+}
+
+/// Whether the GPU kernels for one query at a time know heads of this size and so many keys.
+#[cfg(feature = "cube")]
+pub(crate) fn few_fit(device: &Device, keys: usize, head_dim: usize, dtype: DType) -> bool {
+    let fits = |client| crate::cube::few_queries::fits(&client, keys, head_dim, dtype.size());
+    client(device).is_some_and(fits)
+}
+
+#[cfg(feature = "cube")]
+fn client(device: &Device) -> Option<cubecl::client::Client> {
     use burn::backend::DispatchDevice;
 
-    let device = device.clone().inner();
-    let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
-    let shared = device.client().properties().hardware.max_shared_memory_size;
-    crate::cube::attention::fits(keys, head_dim, dtype.size(), shared)
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.client()),
+        #[allow(unreachable_patterns, reason = "what other devices there are depends on features")]
+        _ => None,
+    }
 }
 
 #[cfg(not(feature = "cube"))]
 fn fits(_device: &Device, _keys: usize, _head_dim: usize, _dtype: DType) -> bool {
+    false
+}
+
+#[cfg(not(feature = "cube"))]
+pub(crate) fn few_fit(_device: &Device, _keys: usize, _head_dim: usize, _dtype: DType) -> bool {
     false
 }
 

@@ -78,6 +78,28 @@ backward!(NormBackward, 3, NormState<B>, |(x, gain, bias, epsilon), _wanted, dy|
     [Some(x), Some(gain), Some(bias)]
 });
 
+type NormOfSumState<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
+
+backward!(
+    NormOfSumBackward,
+    4,
+    NormOfSumState<B>,
+    |(x, residual, gain, bias, epsilon), _wanted, dy| {
+        let (sum, gain, bias) = B::norm_of_sum_gradients(x, residual, gain, bias, dy, epsilon);
+        [Some(sum.clone()), Some(sum), Some(gain), Some(bias)]
+    }
+);
+
+backward!(
+    RmsNormBackward,
+    2,
+    (FloatTensor<B>, FloatTensor<B>, f64),
+    |(x, gain, epsilon), _wanted, dy| {
+        let (x, gain) = B::rms_norm_gradients(x, gain, dy, epsilon);
+        [Some(x), Some(gain)]
+    }
+);
+
 type ModulatedState<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
 
 backward!(
@@ -90,6 +112,8 @@ backward!(
         [Some(x), Some(gain), Some(bias), Some(modulation), Some(dy)]
     }
 );
+
+backward!(GeluBackward, 1, FloatTensor<B>, |x, _wanted, dy| [Some(B::exact_gelu_gradient(x, dy))]);
 
 backward!(
     GatedGeluBackward,
@@ -188,6 +212,32 @@ impl<B: FusedOps + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<
         )
     }
 
+    fn norm_of_sum(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        tracked!(
+            NormOfSumBackward,
+            C,
+            [x, residual, gain, bias],
+            (x.clone(), residual.clone(), gain.clone(), bias.clone(), epsilon),
+            B::norm_of_sum(x, residual, gain, bias, epsilon)
+        )
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, gain: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        tracked!(
+            RmsNormBackward,
+            C,
+            [x, gain],
+            (x.clone(), gain.clone(), epsilon),
+            B::rms_norm(x, gain, epsilon)
+        )
+    }
+
     fn modulated_norm(
         x: FloatTensor<Self>,
         gain: FloatTensor<Self>,
@@ -203,6 +253,10 @@ impl<B: FusedOps + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<
             (x.clone(), gain.clone(), bias.clone(), scale_and_shift.clone(), epsilon),
             B::modulated_norm(x, gain, bias, scale_and_shift, residual, epsilon)
         )
+    }
+
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        tracked!(GeluBackward, C, [x], x.clone(), B::exact_gelu(x))
     }
 
     fn gated_gelu(

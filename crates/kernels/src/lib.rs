@@ -4,11 +4,14 @@ mod attention;
 mod autodiff;
 #[cfg(feature = "cube")]
 mod cube;
+mod decoding;
 mod dropout;
 mod flat;
 #[cfg(feature = "flex")]
 mod flex;
 mod gated_gelu;
+mod gelu;
+mod graph;
 mod linear;
 mod norm;
 mod ops;
@@ -18,11 +21,14 @@ pub mod plain;
 use burn::tensor::{DType, Device, Tensor};
 
 pub use attention::{AttentionSettings, cross_attention, self_attention};
+pub use decoding::{Past, PastAttention, Reading, attend_to_past};
 pub use dropout::{DropoutSeed, DropoutSite};
 pub use flat::{Joiner, Place, Splitter};
 pub use gated_gelu::gated_gelu;
+pub use gelu::gelu;
+pub use graph::{Graph, Mapping, Tensors};
 pub use linear::{linear, linear_onto};
-pub use norm::{modulated_norm, norm};
+pub use norm::{modulated_norm, norm, norm_of_sum, rms_norm};
 pub use optimiser::{AdamWState, AdamWStep, DecayRanges, adamw, global_norm};
 
 use attention::Attention;

@@ -27,6 +27,45 @@ pub fn norm<const D: usize>(
     Tensor::from_dispatch(Dispatch::norm(x.into_dispatch(), gain, bias, epsilon))
 }
 
+/// The same of a sum: `norm(x + residual)`, which is formed in f32 too.
+///
+/// # Shapes
+/// - `x`, `residual`: `[.., dim]`
+/// - `gain`, `bias`: `[dim]`
+/// - returns `[.., dim]` in `x`'s dtype
+pub fn norm_of_sum<const D: usize>(
+    x: Tensor<D>,
+    residual: Tensor<D>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let is_alike = residual.dims() == x.dims() && residual.dtype() == x.dtype();
+    if !is_alike || !knows(&x, &gain) {
+        return plain::norm_of_sum(x, residual, gain, bias, epsilon);
+    }
+    Tensor::from_dispatch(Dispatch::norm_of_sum(
+        x.into_dispatch(),
+        residual.into_dispatch(),
+        gain.into_dispatch(),
+        bias.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// `x / sqrt(mean(x^2) + epsilon) * gain` over the last dimension, computed in f32.
+///
+/// # Shapes
+/// - `x`: `[.., dim]`
+/// - `gain`: `[dim]`
+/// - returns `[.., dim]` in `x`'s dtype
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gain: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    if !knows(&x, &gain) {
+        return plain::rms_norm(x, gain, epsilon);
+    }
+    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), gain.into_dispatch(), epsilon))
+}
+
 /// `residual + norm(x) * (1 + scale) + shift`, where scale and shift are those of the sample that a row
 /// belongs to: the end of a transformer's layer that knows a noise level.
 ///

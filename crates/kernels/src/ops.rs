@@ -3,6 +3,7 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
+use crate::decoding::PastRule;
 use crate::{AdamWStep, Attention, DropRule};
 
 /// What has a gradient. Arguments that an operation does not need are given any tensor.
@@ -42,6 +43,20 @@ pub trait FusedOps: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self>;
 
+    /// Layer norm of `x + residual`, both `[.., dim]`.
+    #[fusion(dtype = x, shape = x)]
+    fn norm_of_sum(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+
+    /// RMS norm of `[.., dim]`.
+    #[fusion(dtype = x, shape = x)]
+    fn rms_norm(x: FloatTensor<Self>, gain: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
+
     /// `residual + norm(x) * (1 + scale) + shift`, the last two `[samples, 2 * dim]`.
     #[fusion(dtype = x, shape = x)]
     fn modulated_norm(
@@ -52,6 +67,10 @@ pub trait FusedOps: Backend {
         residual: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self>;
+
+    /// Of every element.
+    #[fusion(dtype = x, shape = x)]
+    fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// `value * gelu(gate)` of `[.., 2 * inner]`, with dropout by a seed `[1]`.
     #[fusion(dtype = x, shape = half_shape(x))]
@@ -113,6 +132,26 @@ pub trait FusedGradients: Backend {
         epsilon: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    /// Of both terms, gain and bias.
+    #[fusion(meta = |x, _, gain, bias, _, _| (x.clone(), gain.clone(), bias.clone()))]
+    fn norm_of_sum_gradients(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Of `x` and gain.
+    #[fusion(meta = |x, gain, _, _| (x.clone(), gain.clone()))]
+    fn rms_norm_gradients(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
     /// Of `x`, gain, bias, and scale and shift.
     #[fusion(meta = |x, gain, bias, modulation, _, _| {
         (x.clone(), gain.clone(), bias.clone(), modulation.clone())
@@ -125,6 +164,10 @@ pub trait FusedGradients: Backend {
         dy: FloatTensor<Self>,
         epsilon: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Of `x`.
+    #[fusion(dtype = x, shape = x)]
+    fn exact_gelu_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Of `x`.
     #[fusion(dtype = x, shape = x)]
@@ -188,6 +231,37 @@ pub trait FusedGradients: Backend {
         borders: IntTensor<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// What a decoder does for its newest tokens, without gradients.
+#[backend_extension(
+    Cube: cfg(feature = "cube"),
+    Flex: cfg(feature = "flex"),
+    Fusion: cfg(feature = "cube")
+)]
+pub trait DecodingOps: Backend {
+    /// `[texts, 1, 3 * dim]` to `[texts, 1, dim]`, and the past `[rows, capacity, 2 * dim]` with the
+    /// newest keys and values, in place.
+    #[fusion(meta = |qkv, keys_values, _, _, _, _| {
+        (with_shape(qkv, &third_shape(&qkv.shape)), keys_values.clone())
+    })]
+    fn attend_to_past(
+        qkv: FloatTensor<Self>,
+        keys_values: FloatTensor<Self>,
+        rows: IntTensor<Self>,
+        position: IntTensor<Self>,
+        bias: FloatTensor<Self>,
+        rule: PastRule,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The same as [`FusedOps::cross_attention`], faster for few queries.
+    #[fusion(dtype = query, shape = query)]
+    fn cross_attention_of_few(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self>;
 }
 
 /// What Burn's fusion does well elsewhere.

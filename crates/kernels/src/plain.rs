@@ -5,9 +5,16 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::nn::DropoutConfig;
-use burn::tensor::{FloatDType, Tensor, activation};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData, activation};
 
-use crate::{AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSite};
+use crate::decoding::positions;
+use crate::{
+    AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSite, Past, PastAttention,
+    Reading,
+};
+
+/// Far below any real logit, yet finite.
+const HIDDEN_LOGIT: f32 = -1e30;
 
 /// See [`linear`](crate::linear()).
 pub fn linear<const D: usize>(
@@ -68,12 +75,43 @@ pub fn modulated_norm<const D: usize>(
     (residual.cast(FloatDType::F32) + y).cast(dtype)
 }
 
+/// See [`rms_norm`](crate::rms_norm).
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gain: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let dtype = x.dtype();
+    let x = x.cast(FloatDType::F32);
+    let mean_square = x.clone().square().mean_dim(D - 1);
+    let y = x / (mean_square + epsilon).sqrt() * gain.cast(FloatDType::F32).unsqueeze();
+    y.cast(dtype)
+}
+
+/// See [`norm_of_sum`](crate::norm_of_sum).
+pub fn norm_of_sum<const D: usize>(
+    x: Tensor<D>,
+    residual: Tensor<D>,
+    gain: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let dtype = x.dtype();
+    let sum = x.cast(FloatDType::F32) + residual.cast(FloatDType::F32);
+    wide_norm(sum, gain, bias, epsilon).cast(dtype)
+}
+
+/// See [`gelu`](crate::gelu()).
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    // Burn's GELU is the exact one too, but its gradient is that of the approximation by tanh.
+    x.clone() * distribution(x)
+}
+
+/// The standard normal distribution function.
+fn distribution<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5
+}
+
 /// See [`gated_gelu`](crate::gated_gelu()).
 pub fn gated_gelu<const D: usize>(x: Tensor<D>, dropout: Option<&DropoutSite>) -> Tensor<D> {
     let (value, gate) = halves(x);
-    // Burn's GELU is the exact one too, but its gradient is that of the approximation by tanh.
-    let normal = ((gate.clone() * FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
-    dropped(value * gate * normal, dropout)
+    dropped(value * gate.clone() * distribution(gate), dropout)
 }
 
 /// See [`self_attention`](crate::self_attention).
@@ -104,6 +142,82 @@ pub fn cross_attention(
     let probabilities = activation::softmax(logits, 3).cast(dtype);
     let seen = dropped(probabilities, settings.dropout.as_ref()).matmul(heads(value));
     seen.swap_dims(1, 2).reshape([batch, queries, dim])
+}
+
+/// See [`attend_to_past`](crate::attend_to_past).
+pub fn attend_to_past(
+    qkv: Tensor<3>,
+    past: Past,
+    reading: &Reading,
+    attention: &PastAttention,
+) -> (Tensor<3>, Past) {
+    let [texts, _, width] = qkv.dims();
+    let dim = width / 3;
+    let place = reading.length - 1;
+    let newest = qkv.clone().slice_dim(2, dim..3 * dim);
+    let buffer = past.keys_values.slice_assign([0..texts, place..place + 1, 0..2 * dim], newest);
+    let count = seen_positions(reading);
+    let seen = if reading.in_order {
+        buffer.clone().slice([0..texts, 0..count])
+    } else {
+        of_texts(buffer.clone(), reading, count)
+    };
+    let settings = AttentionSettings {
+        heads: attention.heads,
+        scale: attention.scale,
+        bias: past_bias(reading, count, attention.distance_bias.as_ref()),
+        dropout: None,
+    };
+    let seen = cross_attention(qkv.slice_dim(2, 0..dim), seen, &settings);
+    (seen, Past { keys_values: buffer })
+}
+
+/// How many positions are looked at, hidden ones among them: shapes that change with every token would
+/// make a GPU backend compile and tune for each of them.
+fn seen_positions(reading: &Reading) -> usize {
+    const BLOCK: usize = 32;
+
+    reading.length.next_multiple_of(BLOCK).min(reading.rows.dims()[1])
+}
+
+/// The first `count` positions of every text, `[texts, count, 2 * dim]`.
+fn of_texts(buffer: Tensor<3>, reading: &Reading, count: usize) -> Tensor<3> {
+    let [rows, capacity, width] = buffer.dims();
+    let texts = reading.rows.dims()[0];
+    let rows_of_texts = reading.rows.clone().slice_dim(1, 0..count);
+    let places = rows_of_texts * capacity as i64 + positions(count, &buffer.device());
+    let places = places.reshape([texts * count]);
+    buffer.reshape([rows * capacity, width]).select(0, places).reshape([texts, count, width])
+}
+
+/// What the logits of the first `count` positions are added, `[1, heads or 1, 1, count]`.
+fn past_bias(
+    reading: &Reading,
+    count: usize,
+    distance_bias: Option<&Tensor<2>>,
+) -> Option<Tensor<4>> {
+    let length = reading.length;
+    let hidden = count - length;
+    let device = reading.rows.device();
+    let hiding = (hidden > 0).then(|| {
+        let row = (0..count).map(|position| if position < length { 0.0 } else { HIDDEN_LOGIT });
+        let data = TensorData::new(row.collect::<Vec<f32>>(), [1, 1, 1, count]);
+        Tensor::from_data(data, (&device, DType::F32))
+    });
+    let by_distance = distance_bias.map(|bias| {
+        let [heads, _] = bias.dims();
+        let row = bias.clone().slice_dim(1, 0..length).flip([1]);
+        let row = if hidden > 0 {
+            Tensor::cat(vec![row, Tensor::zeros([heads, hidden], (&device, DType::F32))], 1)
+        } else {
+            row
+        };
+        row.reshape([1, heads, 1, count])
+    });
+    match (by_distance, hiding) {
+        (Some(by_distance), Some(hiding)) => Some(by_distance + hiding),
+        (by_distance, hiding) => by_distance.or(hiding),
+    }
 }
 
 /// See [`adamw`](crate::adamw).

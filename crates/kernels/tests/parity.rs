@@ -3,10 +3,11 @@
 
 #![recursion_limit = "256"]
 
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use latent_text_kernels::{
-    AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSeed, adamw, cross_attention,
-    gated_gelu, is_fused, linear, linear_onto, modulated_norm, norm, plain, self_attention,
+    AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSeed, Past, PastAttention,
+    Reading, adamw, attend_to_past, cross_attention, gated_gelu, gelu, is_fused, linear,
+    linear_onto, modulated_norm, norm, norm_of_sum, plain, rms_norm, self_attention,
 };
 
 const TOLERANCE: f32 = 2e-5;
@@ -131,6 +132,48 @@ fn modulated_norms() {
 }
 
 #[test]
+fn norms_of_sums() {
+    for (rows, dim) in [(1, 32), (3, 64), (70, 96), (33, 256), (8, 768), (5, 40)] {
+        let inputs = [
+            random([rows, dim]) * 3.0 + 1.0,
+            random([rows, dim]),
+            random([1, dim]),
+            random([1, dim]),
+        ];
+        let both = |apply: fn(Tensor<2>, Tensor<2>, Tensor<1>, Tensor<1>, f64) -> Tensor<2>| {
+            move |it: &[Tensor<2>]| {
+                apply(it[0].clone(), it[1].clone(), row(&it[2]), row(&it[3]), EPSILON)
+            }
+        };
+        compare("norm of a sum", &inputs, both(norm_of_sum), both(plain::norm_of_sum));
+    }
+}
+
+#[test]
+fn rms_norms() {
+    for (rows, dim) in [(1, 32), (3, 64), (70, 96), (33, 256), (8, 768), (5, 40)] {
+        compare(
+            "RMS norm",
+            &[random([rows, dim]) * 3.0 + 1.0, random([1, dim])],
+            |it| rms_norm(it[0].clone(), row(&it[1]), EPSILON),
+            |it| plain::rms_norm(it[0].clone(), row(&it[1]), EPSILON),
+        );
+    }
+}
+
+#[test]
+fn gelus() {
+    for [rows, columns] in [[1, 1], [3, 6], [9, 64], [40, 241]] {
+        compare(
+            "GELU",
+            &[random([rows, columns]) * 2.0],
+            |it| gelu(it[0].clone()),
+            |it| plain::gelu(it[0].clone()),
+        );
+    }
+}
+
+#[test]
 fn gated_gelus() {
     for [rows, inner] in [[1, 1], [3, 6], [9, 64], [40, 24]] {
         compare(
@@ -194,6 +237,102 @@ fn cross_attentions() {
             },
         );
     }
+}
+
+#[test]
+fn few_queries_attend_to_many_keys() {
+    for (batch, queries, keys, heads, head_dim) in [
+        (3, 1, 1, 2, 32),
+        (2, 1, 65, 3, 64),
+        (2, 2, 300, 2, 64),
+        (1, 8, 300, 1, 12),
+        (2, 1, 64, 1, 256),
+    ] {
+        let dim = heads * head_dim;
+        let shapes = [[batch, heads, queries, keys], [1, heads, 1, keys], [batch, 1, queries, 1]];
+        for biased in [None, Some(shapes[0]), Some(shapes[1]), Some(shapes[2])] {
+            let settings = settings(heads, biased.map(random::<4>));
+            let (query, keys_values) =
+                (random([batch, queries, dim]), random([batch, keys, 2 * dim]));
+            assert_close(
+                cross_attention(query.clone(), keys_values.clone(), &settings),
+                plain::cross_attention(query, keys_values, &settings),
+                &format!("attention of {queries} to {keys} with a bias of {biased:?}"),
+            );
+        }
+    }
+}
+
+/// Both ways through the tokens of some texts, step by step.
+struct BothWays {
+    fused: (Past, Reading),
+    plain: (Past, Reading),
+    attention: PastAttention,
+    dim: usize,
+}
+
+impl BothWays {
+    fn new(
+        rows: usize,
+        texts: usize,
+        capacity: usize,
+        attention: PastAttention,
+        dim: usize,
+    ) -> Self {
+        let device = Device::default();
+        let start = || {
+            let past = Past::new(rows, capacity, dim, (&device, DType::F32));
+            (past, Reading::new(texts, capacity, &device))
+        };
+        Self { fused: start(), plain: start(), attention, dim }
+    }
+
+    fn read(self, tokens: usize) -> Self {
+        (0..tokens).fold(self, |ways, _| ways.read_one())
+    }
+
+    fn read_one(self) -> Self {
+        let Self { fused: (past, mut reading), plain: (plain_past, mut plain_reading), .. } = self;
+        let qkv = random([reading.texts(), 1, 3 * self.dim]);
+        reading.advance();
+        plain_reading.advance();
+        let (found, past) = attend_to_past(qkv.clone(), past, &reading, &self.attention);
+        let (expected, plain_past) =
+            plain::attend_to_past(qkv, plain_past, &plain_reading, &self.attention);
+        assert_close(found, expected, &format!("what token {} sees", reading.length()));
+        Self { fused: (past, reading), plain: (plain_past, plain_reading), ..self }
+    }
+
+    fn keep<const N: usize>(mut self, texts: [i32; N]) -> Self {
+        let device = Device::default();
+        let texts = Tensor::<1, Int>::from_data(texts, (&device, DType::I32));
+        self.fused.1.keep(&texts);
+        self.plain.1.keep(&texts);
+        self
+    }
+}
+
+#[test]
+fn tokens_attend_to_what_they_follow() {
+    for (capacity, heads, head_dim) in [(5, 3, 32), (64, 2, 64), (300, 1, 20)] {
+        for biased in [false, true] {
+            let distance_bias = biased.then(|| random([heads, capacity]));
+            let attention = PastAttention { heads, scale: 0.3, distance_bias };
+            let ways = BothWays::new(6, 4, capacity, attention, heads * head_dim);
+            // The longest has more keys than a cube has units.
+            let more = capacity / 2 - 1;
+            let ways = ways.read(2).keep([3, 1, 1, 0, 3]).read(1).keep([4, 0, 2]).read(more);
+            let ways = ways.keep([2, 2, 2, 1, 1, 0]).read(1);
+            assert_eq!(ways.fused.1.length(), capacity / 2 + 3);
+        }
+    }
+}
+
+#[test]
+fn texts_can_be_as_long_as_there_is_room() {
+    let distance_bias = Some(random([5, 4]).transpose());
+    let attention = PastAttention { heads: 4, scale: 0.5, distance_bias };
+    BothWays::new(3, 3, 5, attention, 64).read(3).keep([2, 0, 1]).read(2);
 }
 
 #[test]

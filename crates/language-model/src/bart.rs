@@ -1,7 +1,6 @@
 //! The network; its fields are named after the tensors of Hugging Face's checkpoints.
 
 mod attention;
-mod cache;
 mod config;
 mod decoding;
 mod init;
@@ -11,10 +10,8 @@ mod weights;
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Embedding, LayerNorm};
 use burn::tensor::{Bool, Int, Tensor};
-use latent_text_nn::{embedding, layer_norm, unembedding};
+use latent_text_nn::{embedding, hiding_bias, layer_norm, unembedding};
 
-pub(crate) use self::attention::{KeysValues, share_sources};
-pub(crate) use self::cache::DecoderCache;
 pub use self::config::{BartConfig, BartFamily};
 use self::layers::{DecoderLayer, EncoderLayer};
 use crate::generation::TextEnds;
@@ -82,10 +79,10 @@ impl Bart {
     ) -> Tensor<3> {
         let encoder = &self.model.encoder;
         let x = self.model.embed(input_ids);
-        let x = add_positions(x, 0, &encoder.embed_positions, &encoder.layernorm_embedding);
-        let visible = attention_mask.map(visible_keys);
+        let x = add_positions(x, &encoder.embed_positions, &encoder.layernorm_embedding);
+        let bias = attention_mask.map(hide_padding);
         let x = encoder.dropout.forward(x);
-        let x = encoder.layers.iter().fold(x, |x, layer| layer.forward(x, visible.clone()));
+        let x = encoder.layers.iter().fold(x, |x, layer| layer.forward(x, bias.clone()));
         finish(x, &encoder.layer_norm)
     }
 
@@ -109,15 +106,14 @@ impl Bart {
         let decoder = &self.model.decoder;
         let [_, length] = decoder_input_ids.dims();
         let x = self.model.embed(decoder_input_ids);
-        let x = add_positions(x, 0, &decoder.embed_positions, &decoder.layernorm_embedding);
+        let x = add_positions(x, &decoder.embed_positions, &decoder.layernorm_embedding);
         let mut x = decoder.dropout.forward(x);
         let device = x.device();
         let past = Tensor::<2, Bool>::tril_mask([length, length], 0, &device).bool_not();
-        let past = past.unsqueeze::<4>();
-        let visible = encoder_mask.map(visible_keys);
+        let past_bias = hiding_bias(past.unsqueeze::<4>());
+        let source_bias = encoder_mask.map(hide_padding);
         for layer in &decoder.layers {
-            let source = layer.encoder_attn.keys_values(encoder_states.clone());
-            x = layer.forward(x, |own| own, Some(past.clone()), source, visible.clone());
+            x = layer.forward(x, past_bias.clone(), encoder_states.clone(), source_bias.clone());
         }
         self.logits(finish(x, &decoder.layer_norm))
     }
@@ -150,18 +146,25 @@ fn finish(x: Tensor<3>, norm: &Option<LayerNorm>) -> Tensor<3> {
     }
 }
 
-/// Adds the rows of the position table from position `first` on, and normalises.
-fn add_positions(x: Tensor<3>, first: usize, table: &Embedding, norm: &LayerNorm) -> Tensor<3> {
+/// Adds the rows of the position table, and normalises.
+fn add_positions(x: Tensor<3>, table: &Embedding, norm: &LayerNorm) -> Tensor<3> {
     let [_, length, _] = x.dims();
-    let table = table.weight.val();
+    layer_norm(norm, x + position_rows(table.weight.val(), length).unsqueeze())
+}
+
+/// The embeddings of the first `length` positions, `[length, d_model]`.
+fn position_rows(table: Tensor<2>, length: usize) -> Tensor<2> {
     let positions = table.dims()[0] - POSITION_OFFSET;
     assert!(
-        first + length <= positions,
-        "a text of {} tokens does not fit into {positions} positions",
-        first + length
+        length <= positions,
+        "a text of {length} tokens does not fit into {positions} positions"
     );
-    let rows = table.narrow(0, first + POSITION_OFFSET, length);
-    layer_norm(norm, x + rows.unsqueeze())
+    table.narrow(0, POSITION_OFFSET, length)
+}
+
+/// The bias of attention to texts with this mask `[batch, length]`: `[batch, 1, 1, length]`.
+fn hide_padding(mask: Tensor<2, Bool>) -> Tensor<4> {
+    hiding_bias(visible_keys(mask))
 }
 
 /// `[batch, keys]` to `[batch, 1, 1, keys]`.

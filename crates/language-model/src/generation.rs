@@ -14,9 +14,10 @@ mod token_by_token;
 use std::ops::ControlFlow;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use latent_text_kernels::Reading;
 
 use crate::LanguageModelError;
-use crate::bart::DecoderCache;
+use crate::cached::{DecoderCache, Room};
 
 pub use self::config::{
     BeamSearch, Decoding, EarlyStopping, ForcedToken, GenerationConfig, Sampling,
@@ -118,9 +119,9 @@ impl<'a, D: TextDecoder> Writing<'a, D> {
         }
     }
 
-    /// Shows the decoder all of the prompt but its last id, for `copies` texts of every source. Returns
-    /// the cache and the last id of every text.
-    fn read_prompt(&self, copies: usize) -> (DecoderCache, Tensor<2, Int>) {
+    /// Shows the decoder all of the prompt but its last id, for `copies` texts of every source, each of
+    /// which may become up to `beams`. Returns the cache and the last id of every text.
+    fn read_prompt(&self, copies: usize, beams: usize) -> (DecoderCache<'_>, Tensor<2, Int>) {
         let (mut states, mut mask) = (self.encoder_states.clone(), self.encoder_mask.clone());
         let texts = self.sources * copies;
         if copies > 1 {
@@ -129,14 +130,19 @@ impl<'a, D: TextDecoder> Writing<'a, D> {
             states = states.select(0, source_of_text.clone());
             mask = mask.map(|mask| mask.select(0, source_of_text));
         }
-        let mut cache = self.decoder.start_cache(states, mask);
+        let tokens = self.config.max_length;
+        let room = Room { texts: texts * beams, tokens };
+        let (fixed, mut seen) = self.decoder.start(states, mask, room);
+        let mut reading = Reading::new(texts, tokens, &self.device);
         let column = |id| token_column(std::iter::repeat_n(id, texts), &self.device);
         let mut newest = column(self.prompt[0]);
         for &id in &self.prompt[1..] {
-            self.decoder.step(newest, &mut cache);
+            reading.advance();
+            (_, seen) = self.decoder.step(newest, &reading, &fixed, seen);
             newest = column(id);
         }
-        (cache, newest)
+        let left = tokens - self.prompt.len();
+        (DecoderCache::new(self.decoder, fixed, seen, reading, left, &self.device), newest)
     }
 
     /// The id that texts of `length` ids must go on with, if there is one.
@@ -144,12 +150,6 @@ impl<'a, D: TextDecoder> Writing<'a, D> {
         let last = length + 1 == self.config.max_length;
         let forced_last = self.forced_eos.filter(|_| last);
         forced_last.or(self.forced_bos.filter(|_| length == 1))
-    }
-
-    /// The logits `[texts, vocabulary]` behind the newest ids.
-    fn next_logits(&self, newest: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<2> {
-        let state = self.decoder.step(newest, cache);
-        self.decoder.logits(state).squeeze_dim(1)
     }
 }
 

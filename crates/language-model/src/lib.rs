@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bart;
+mod cached;
 mod checkpoint;
 mod config;
 mod encoder_decoder;

@@ -104,8 +104,7 @@ impl T5 {
         let bias = hide(bias, past.unsqueeze());
         let source_bias = encoder_mask.map(|mask| hiding_bias(visible_keys(mask)));
         for block in &decoder.block {
-            let source = block.source(encoder_states.clone());
-            x = block.forward(x, bias.clone(), |own| own, source, source_bias.clone());
+            x = block.forward(x, bias.clone(), encoder_states.clone(), source_bias.clone());
         }
         self.logits(decoder.finish(x))
     }

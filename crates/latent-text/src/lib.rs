@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod kernel_cache;
+
 pub use latent_text_autoencoder as autoencoder;
 pub use latent_text_conditioning as conditioning;
 pub use latent_text_denoiser as denoiser;
@@ -11,6 +13,7 @@ pub use latent_text_reference as reference;
 #[cfg(feature = "training")]
 pub use latent_text_training as training;
 
+pub use kernel_cache::keep_kernels;
 pub use latent_text_autoencoder::Latents;
 pub use latent_text_conditioning::Similarity;
 pub use latent_text_diffusion::GuidanceConfig;

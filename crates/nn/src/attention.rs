@@ -1,44 +1,66 @@
 use burn::nn::Dropout;
 use burn::tensor::{Bool, FloatDType, Tensor, activation};
+use latent_text_kernels::{AttentionSettings, cross_attention, is_fused_for};
 
 /// Far below any real logit, yet finite: a row with nothing to see stays free of NaN.
 const HIDDEN_LOGIT: f32 = -1e30;
 
-/// Scaled dot-product attention with softmax in f32.
-///
-/// # Shapes
-/// - `q`: `[batch, heads, queries, head_dim]`, already multiplied by the attention scale
-/// - `k`, `v`: `[batch, heads, keys, head_dim]`
-/// - `visible`: broadcastable to `[batch, heads, queries, keys]`, `true` where a query may look
-/// - returns `[batch, heads, queries, head_dim]`
-///
-/// `dropout` acts on the attention probabilities, and only on an autodiff device.
-pub fn attention(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    visible: Option<Tensor<4, Bool>>,
-    dropout: &Dropout,
-) -> Tensor<4> {
-    biased_attention(q, k, v, visible.map(hiding_bias), dropout)
+/// How queries attend to keys.
+#[derive(Debug, Clone)]
+pub struct Attention<'a> {
+    /// Number of heads, which divide the last dimension among them.
+    pub heads: usize,
+    /// Factor of the products of queries and keys.
+    pub scale: f64,
+    /// Added to the logits: f32, broadcastable to `[batch, heads, queries, keys]`.
+    pub bias: Option<Tensor<4>>,
+    /// Acts on the probabilities, and only on an autodiff device.
+    pub dropout: Option<&'a Dropout>,
 }
 
-/// [`attention`] with a `bias`, in f32 and broadcastable to `[batch, heads, queries, keys]`, that is
-/// added to the logits.
-pub fn biased_attention(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    bias: Option<Tensor<4>>,
-    dropout: &Dropout,
-) -> Tensor<4> {
-    let dtype = v.dtype();
-    let mut logits = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
-    if let Some(bias) = bias {
-        logits = logits + bias;
+impl Attention<'_> {
+    /// Every query looks at the keys of its sample; softmax in f32.
+    ///
+    /// # Shapes
+    /// - `queries`: `[batch, queries, dim]`
+    /// - `keys`, `values`: `[batch, keys, dim]`
+    /// - returns `[batch, queries, dim]`
+    ///
+    /// # Panics
+    /// If `dim` is not divisible by the number of heads.
+    pub fn forward(&self, queries: Tensor<3>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<3> {
+        let [_, _, dim] = queries.dims();
+        assert_eq!(dim % self.heads, 0, "width {dim} is not divisible into {} heads", self.heads);
+        if is_fused_for(&queries) && !self.drops(&queries) {
+            return cross_attention(queries, Tensor::cat(vec![keys, values], 2), &self.settings());
+        }
+        self.by_head(queries, keys, values)
     }
-    let probabilities = activation::softmax(logits, 3).cast(dtype);
-    dropout.forward(probabilities).matmul(v)
+
+    fn drops(&self, queries: &Tensor<3>) -> bool {
+        self.dropout.is_some_and(|dropout| dropout.prob > 0.0) && queries.device().is_autodiff()
+    }
+
+    fn settings(&self) -> AttentionSettings {
+        let (heads, scale, bias) = (self.heads, self.scale, self.bias.clone());
+        AttentionSettings { heads, scale, bias, dropout: None }
+    }
+
+    fn by_head(&self, queries: Tensor<3>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<3> {
+        let dtype = values.dtype();
+        let queries = if self.scale == 1.0 { queries } else { queries * self.scale };
+        let [queries, keys, values] = [queries, keys, values].map(|x| split(x, self.heads));
+        let mut logits = queries.matmul(keys.transpose()).cast(FloatDType::F32);
+        if let Some(bias) = &self.bias {
+            logits = logits + bias.clone();
+        }
+        let probabilities = activation::softmax(logits, 3).cast(dtype);
+        let kept = match self.dropout {
+            Some(dropout) => dropout.forward(probabilities),
+            None => probabilities,
+        };
+        merge(kept.matmul(values))
+    }
 }
 
 /// The bias that hides what is not `visible`: 0 or a logit far below any other, in f32.
@@ -50,17 +72,13 @@ pub fn hiding_bias(visible: Tensor<4, Bool>) -> Tensor<4> {
 }
 
 /// `[batch, length, heads * head_dim]` to `[batch, heads, length, head_dim]`.
-///
-/// # Panics
-/// If the last dimension is not divisible by `heads`.
-pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, length, width] = x.dims();
-    assert_eq!(width % heads, 0, "width {width} is not divisible into {heads} heads");
     x.reshape([batch, length, heads, width / heads]).swap_dims(1, 2)
 }
 
 /// `[batch, heads, length, head_dim]` to `[batch, length, heads * head_dim]`.
-pub fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+fn merge(x: Tensor<4>) -> Tensor<3> {
     let [batch, heads, length, head_dim] = x.dims();
     x.swap_dims(1, 2).reshape([batch, length, heads * head_dim])
 }

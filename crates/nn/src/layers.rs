@@ -142,6 +142,18 @@ pub fn layer_norm<const D: usize>(norm: &LayerNorm, x: Tensor<D>) -> Tensor<D> {
     y.cast(dtype)
 }
 
+/// [`layer_norm`] of `x + residual`, of one shape.
+pub fn norm_of_sum<const D: usize>(
+    norm: &LayerNorm,
+    x: Tensor<D>,
+    residual: Tensor<D>,
+) -> Tensor<D> {
+    if let (true, Some((gain, bias, epsilon))) = (is_fused_for(&x), parts_of(norm)) {
+        return kernels::norm_of_sum(x, residual, gain, bias, epsilon);
+    }
+    layer_norm(norm, x + residual)
+}
+
 /// `stream + norm(x) * (1 + scale) + shift`, where scale and shift, `[samples, 2 * dim]`, are those of a
 /// sample or of all; the rest is `[batch, length, dim]`.
 pub fn modulated_norm(

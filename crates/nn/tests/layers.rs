@@ -5,8 +5,7 @@ use burn::tensor::{
     Bool, DType, Device, Distribution, FloatDType, Gradients, Int, Tensor, TensorData, Tolerance,
 };
 use latent_text_nn::{
-    attention, biased_attention, cast_module, dtype_of, embedding, hiding_bias, layer_norm, linear,
-    merge_heads, split_heads, unembedding,
+    Attention, cast_module, dtype_of, embedding, hiding_bias, layer_norm, linear, unembedding,
 };
 
 #[test]
@@ -105,23 +104,23 @@ fn layer_norm_in_bf16_is_computed_in_f32() {
 #[test]
 fn attention_averages_the_visible_values_when_all_logits_are_equal() {
     let device = Device::default();
-    let q = Tensor::<4>::zeros([1, 1, 2, 4], &device);
-    let v = Tensor::<4>::from_data([[[[1.0f32], [3.0], [100.0]]]], &device);
-    let k = Tensor::<4>::ones([1, 1, 3, 4], &device);
+    let q = Tensor::<3>::zeros([1, 2, 4], &device);
+    let v = Tensor::<3>::from_data([[[1.0f32; 4], [3.0; 4], [100.0; 4]]], &device);
+    let k = Tensor::<3>::ones([1, 3, 4], &device);
     let visible = Tensor::<4, Bool>::from_data([[[[true, true, false]]]], &device);
-    let found = attention(q, k, v, Some(visible), &DropoutConfig::new(0.0).init());
-    assert_eq!(found.try_into_vec_as::<f32>().unwrap(), vec![2.0, 2.0]);
+    let found = one_head(Some(hiding_bias(visible))).forward(q, k, v);
+    assert_eq!(found.try_into_vec_as::<f32>().unwrap(), vec![2.0; 8]);
 }
 
 #[test]
 fn a_bias_shifts_the_logits() {
     let device = Device::default();
-    let q = Tensor::<4>::zeros([1, 1, 1, 4], &device);
-    let k = Tensor::<4>::ones([1, 1, 2, 4], &device);
-    let v = Tensor::<4>::from_data([[[[1.0f32], [5.0]]]], &device);
+    let q = Tensor::<3>::zeros([1, 1, 4], &device);
+    let k = Tensor::<3>::ones([1, 2, 4], &device);
+    let v = Tensor::<3>::from_data([[[1.0f32; 4], [5.0; 4]]], &device);
     let bias = Tensor::<4>::from_data([[[[0.0f32, 3f32.ln()]]]], &device);
-    let found = biased_attention(q, k, v, Some(bias), &DropoutConfig::new(0.0).init());
-    let expected = TensorData::from([[[[0.25f32 * 1.0 + 0.75 * 5.0]]]]);
+    let found = one_head(Some(bias)).forward(q, k, v);
+    let expected = TensorData::from([[[0.25f32 * 1.0 + 0.75 * 5.0; 4]]]);
     found.into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
 }
 
@@ -135,9 +134,9 @@ fn a_hidden_logit_leaves_no_trace() {
 #[test]
 fn attention_with_nothing_visible_stays_finite() {
     let device = Device::default();
-    let x = Tensor::<4>::random([1, 2, 3, 4], Distribution::Default, &device);
+    let x = Tensor::<3>::random([2, 3, 4], Distribution::Default, &device);
     let visible = Tensor::<4, Bool>::from_data([[[[false, false, false]]]], &device);
-    let found = attention(x.clone(), x.clone(), x, Some(visible), &DropoutConfig::new(0.0).init());
+    let found = one_head(Some(hiding_bias(visible))).forward(x.clone(), x.clone(), x);
     assert!(found.try_into_vec_as::<f32>().unwrap().iter().all(|value| value.is_finite()));
 }
 
@@ -165,12 +164,39 @@ fn a_modules_dtype_is_that_of_its_parameters() {
 }
 
 #[test]
-fn heads_split_and_merge_back() {
+fn each_head_attends_by_itself() {
     let device = Device::default();
-    let x = Tensor::<3>::random([2, 5, 12], Distribution::Default, &device);
-    let split = split_heads(x.clone(), 3);
-    assert_eq!(split.dims(), [2, 3, 5, 4]);
-    assert_eq!(merge_heads(split).into_data(), x.into_data());
+    let random =
+        |length| Tensor::<3>::random([2, length, 12], Distribution::Normal(0.0, 1.0), &device);
+    let (q, k, v) = (random(3), random(5), random(5));
+    let settings = Attention { heads: 3, scale: 0.5, bias: None, dropout: None };
+    let found = settings.forward(q.clone(), k.clone(), v.clone());
+    let head = |x: &Tensor<3>, at: usize| x.clone().slice_dim(2, 4 * at..4 * (at + 1));
+    let alone = Attention { heads: 1, ..settings };
+    let heads = (0..3)
+        .map(|at| alone.forward(head(&q, at), head(&k, at), head(&v, at)))
+        .collect::<Vec<_>>();
+    let expected = Tensor::cat(heads, 2);
+    found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+}
+
+#[test]
+fn attention_with_a_dropout_is_the_same_where_that_does_not_act() {
+    let device = Device::default();
+    let x = Tensor::<3>::random([2, 3, 8], Distribution::Normal(0.0, 1.0), &device);
+    let dropout = DropoutConfig::new(0.5).init();
+    let plain = Attention { heads: 2, scale: 0.5, bias: None, dropout: None };
+    let dropping = Attention { dropout: Some(&dropout), ..plain.clone() };
+    let attended = |settings: &Attention<'_>, x: &Tensor<3>| {
+        settings.forward(x.clone(), x.clone(), x.clone()).into_data()
+    };
+    assert_eq!(attended(&dropping, &x), attended(&plain, &x));
+    let tracked = x.autodiff();
+    assert_ne!(attended(&dropping, &tracked), attended(&plain, &tracked));
+}
+
+fn one_head(bias: Option<Tensor<4>>) -> Attention<'static> {
+    Attention { heads: 1, scale: 1.0, bias, dropout: None }
 }
 
 /// The gradient of a table of one column whose row 1 is read `times` times.

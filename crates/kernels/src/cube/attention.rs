@@ -31,11 +31,11 @@ struct Rows {
 
 /// Strides of a bias `[batch, heads, queries, keys]`, 0 where it is broadcast.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
-struct BiasStrides {
-    sample: u32,
-    head: u32,
-    query: u32,
-    key: u32,
+pub(super) struct BiasStrides {
+    pub(super) sample: u32,
+    pub(super) head: u32,
+    pub(super) query: u32,
+    pub(super) key: u32,
 }
 
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -458,17 +458,12 @@ impl Layout {
                 (width, rows(length, width, 0), part(0), part(width))
             }
         };
-        let bias = operands.bias.as_ref().map_or([0; 4], |bias| {
-            let (shape, strides) = (bias.meta.shape(), bias.meta.strides());
-            std::array::from_fn(|i| if shape[i] == 1 { 0 } else { strides[i] as u32 })
-        });
-        let [sample, head, query, key] = bias;
         Self {
             batch,
             queries,
             keys,
             values,
-            bias: BiasStrides { sample, head, query, key },
+            bias: BiasStrides::of(operands.bias.as_ref()),
             padded_keys: (keys.length as usize).next_multiple_of(TILE),
             vectors: dim / attention.heads / WIDTH,
             dim,
@@ -483,7 +478,15 @@ impl Rows {
 }
 
 impl BiasStrides {
-    fn argument(self) -> BiasStridesLaunch {
+    pub(super) fn of(bias: Option<&CubeTensor>) -> Self {
+        let [sample, head, query, key] = bias.map_or([0; 4], |bias| {
+            let (shape, strides) = (bias.meta.shape(), bias.meta.strides());
+            std::array::from_fn(|i| if shape[i] == 1 { 0 } else { strides[i] as u32 })
+        });
+        Self { sample, head, query, key }
+    }
+
+    pub(super) fn argument(self) -> BiasStridesLaunch {
         BiasStridesLaunch::new(self.sample, self.head, self.query, self.key)
     }
 }

@@ -12,7 +12,7 @@ use crate::DropRule;
 const UNITS: u32 = 256;
 const HALF_ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// Density of the standard normal distribution at 0.
-const DENSITY_AT_0: f32 = 0.398_942_3;
+pub(super) const DENSITY_AT_0: f32 = 0.398_942_3;
 
 /// Factor of the elements from `index` on: 0 where they are dropped, else what makes up for those.
 #[cube]
@@ -35,7 +35,7 @@ fn kept<N: Size>(
 
 /// The standard normal distribution function.
 #[cube]
-fn distribution<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+pub(super) fn distribution<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     (Vector::erf(x * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32)
 }
 

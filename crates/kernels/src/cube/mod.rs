@@ -3,9 +3,13 @@
 mod adamw;
 pub(crate) mod attention;
 mod column_sums;
+mod decoding;
 mod dropout;
+pub(crate) mod few_queries;
 mod flat;
 mod gated_gelu;
+mod gelu;
+mod graph;
 mod linear;
 mod norm;
 
@@ -17,8 +21,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 
 use self::attention::Operands;
-use self::norm::Modulation;
-use crate::ops::{FusedGradients, FusedOps};
+use self::norm::{Parameters, Surroundings};
+use crate::decoding::PastRule;
+use crate::ops::{DecodingOps, FusedGradients, FusedOps};
 use crate::{AdamWStep, Attention, DropRule};
 
 /// The type of a tensor on these runtimes, under the name that the trait uses.
@@ -67,7 +72,15 @@ impl FusedOps for CubeBackend {
     }
 
     fn norm(x: Float, gain: Float, bias: Float, epsilon: f64) -> Float {
-        norm::norm(x, gain, bias, None, epsilon)
+        norm::norm(x, parameters(gain, Some(bias), epsilon), Surroundings::default())
+    }
+
+    fn norm_of_sum(x: Float, residual: Float, gain: Float, bias: Float, epsilon: f64) -> Float {
+        norm::norm(x, parameters(gain, Some(bias), epsilon), sum_with(residual))
+    }
+
+    fn rms_norm(x: Float, gain: Float, epsilon: f64) -> Float {
+        norm::norm(x, parameters(gain, None, epsilon), Surroundings::default())
     }
 
     fn modulated_norm(
@@ -78,7 +91,13 @@ impl FusedOps for CubeBackend {
         residual: Float,
         epsilon: f64,
     ) -> Float {
-        norm::norm(x, gain, bias, Some(Modulation { scale_and_shift, residual }), epsilon)
+        let scale_and_shift = Some(scale_and_shift);
+        let modulation = Surroundings { residual: Some(residual), scale_and_shift };
+        norm::norm(x, parameters(gain, Some(bias), epsilon), modulation)
+    }
+
+    fn exact_gelu(x: Float) -> Float {
+        gelu::gelu(x, None)
     }
 
     fn gated_gelu(x: Float, seed: Float, drop: DropRule) -> Float {
@@ -120,8 +139,28 @@ impl FusedGradients for CubeBackend {
         dy: Float,
         epsilon: f64,
     ) -> (Float, Float, Float) {
-        let gradients = norm::norm_gradients(x, gain, bias, None, dy, epsilon);
+        let parameters = parameters(gain, Some(bias), epsilon);
+        let gradients = norm::norm_gradients(x, parameters, Surroundings::default(), dy);
         (gradients.x, gradients.gain, gradients.bias)
+    }
+
+    fn norm_of_sum_gradients(
+        x: Float,
+        residual: Float,
+        gain: Float,
+        bias: Float,
+        dy: Float,
+        epsilon: f64,
+    ) -> (Float, Float, Float) {
+        let parameters = parameters(gain, Some(bias), epsilon);
+        let gradients = norm::norm_gradients(x, parameters, sum_with(residual), dy);
+        (gradients.x, gradients.gain, gradients.bias)
+    }
+
+    fn rms_norm_gradients(x: Float, gain: Float, dy: Float, epsilon: f64) -> (Float, Float) {
+        let parameters = parameters(gain, None, epsilon);
+        let gradients = norm::norm_gradients(x, parameters, Surroundings::default(), dy);
+        (gradients.x, gradients.gain)
     }
 
     fn modulated_norm_gradients(
@@ -132,11 +171,17 @@ impl FusedGradients for CubeBackend {
         dy: Float,
         epsilon: f64,
     ) -> (Float, Float, Float, Float) {
-        let gradients = norm::norm_gradients(x, gain, bias, Some(scale_and_shift), dy, epsilon);
+        let parameters = parameters(gain, Some(bias), epsilon);
+        let modulation = Surroundings { residual: None, scale_and_shift: Some(scale_and_shift) };
+        let gradients = norm::norm_gradients(x, parameters, modulation, dy);
         let Some(modulation) = gradients.modulation else {
             unreachable!("a modulated norm has a gradient of its modulation")
         };
         (gradients.x, gradients.gain, gradients.bias, modulation)
+    }
+
+    fn exact_gelu_gradient(x: Float, dy: Float) -> Float {
+        gelu::gelu(x, Some(dy))
     }
 
     fn gated_gelu_gradient(x: Float, seed: Float, dy: Float, drop: DropRule) -> Float {
@@ -202,6 +247,38 @@ impl FusedGradients for CubeBackend {
         };
         (parameters, moment_1, moment_2, average)
     }
+}
+
+impl DecodingOps for CubeBackend {
+    fn attend_to_past(
+        qkv: Float,
+        keys_values: Float,
+        rows: IntTensor<CubeBackend>,
+        position: IntTensor<CubeBackend>,
+        bias: Float,
+        rule: PastRule,
+    ) -> (Float, Float) {
+        let bias = rule.biased.then_some(bias);
+        decoding::attend_to_past(qkv, keys_values, rows, position, bias, rule)
+    }
+
+    fn cross_attention_of_few(
+        query: Float,
+        key: Float,
+        bias: Float,
+        attention: Attention,
+    ) -> Float {
+        let seed = query.clone();
+        few_queries::attention(operands(query, Some(key), bias, seed, attention), attention)
+    }
+}
+
+fn parameters(gain: Float, bias: Option<Float>, epsilon: f64) -> Parameters {
+    Parameters { gain, bias, epsilon }
+}
+
+fn sum_with(residual: Float) -> Surroundings {
+    Surroundings { residual: Some(residual), scale_and_shift: None }
 }
 
 /// The seed, or something that a kernel without dropout can bind in its place.

@@ -1,4 +1,4 @@
-//! Layer norm with what surrounds it in a transformer: one row of `x` for each group of 32 units, the whole
+//! Layer norm and RMS norm with what surrounds them in a transformer: one row of `x` for each group of 32 units, the whole
 //! row in registers.
 
 use burn::backend::cubecl::dtype_to_elem_type;
@@ -16,12 +16,23 @@ const HALVINGS: usize = 5;
 /// Rows that a cube works on at a time.
 const ROWS: usize = 4;
 
-/// Where the scale and the shift of a row come from, and what it is added to.
-pub(super) struct Modulation {
+/// What a norm is told.
+pub(super) struct Parameters {
+    /// `[dim]`
+    pub(super) gain: CubeTensor,
+    /// `[dim]`; without it the norm is RMS norm, which leaves rows their mean.
+    pub(super) bias: Option<CubeTensor>,
+    pub(super) epsilon: f64,
+}
+
+/// What a norm is a part of: `norm(x + residual)`, or `residual + norm(x) * (1 + scale) + shift` if it is
+/// modulated.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    /// `[rows, dim]`; the gradient of a modulated norm does not need it.
+    pub(super) residual: Option<CubeTensor>,
     /// `[samples, 2 * dim]`
-    pub(super) scale_and_shift: CubeTensor,
-    /// `[rows, dim]`
-    pub(super) residual: CubeTensor,
+    pub(super) scale_and_shift: Option<CubeTensor>,
 }
 
 /// Sum over the units of a row.
@@ -49,7 +60,7 @@ fn row_sum(value: f32, scratch: &mut Shared<[f32]>, #[comptime] planes: bool) ->
     }
 }
 
-/// Mean and inverse deviation of a row in registers.
+/// Mean and inverse deviation of a row in registers; of RMS norm, 0 and the inverse root.
 #[cube]
 fn moments<N: Size>(
     row: &Array<Vector<f32, N>>,
@@ -57,14 +68,18 @@ fn moments<N: Size>(
     scratch: &mut Shared<[f32]>,
     #[comptime] vectors: usize,
     #[comptime] dim: usize,
+    #[comptime] centred: bool,
     #[comptime] planes: bool,
 ) -> (f32, f32) {
-    let mut sum = Vector::<f32, N>::new(0.0f32);
-    #[unroll]
-    for i in 0..vectors {
-        sum += row[i];
+    let mut mean = 0.0f32.runtime();
+    if comptime!(centred) {
+        let mut sum = Vector::<f32, N>::new(0.0f32);
+        #[unroll]
+        for i in 0..vectors {
+            sum += row[i];
+        }
+        mean = row_sum(Vector::vector_sum(sum), scratch, planes) / f32::cast_from(dim as u32);
     }
-    let mean = row_sum(Vector::vector_sum(sum), scratch, planes) / f32::cast_from(dim as u32);
     let mut squares = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for i in 0..vectors {
@@ -89,6 +104,8 @@ fn norm_kernel<F: Float, N: Size>(
     epsilon: f32,
     #[comptime] dim: usize,
     #[comptime] vectors: usize,
+    #[comptime] centred: bool,
+    #[comptime] summed: bool,
     #[comptime] modulated: bool,
     #[comptime] planes: bool,
     #[define(F)] _dtype: ElemType,
@@ -102,16 +119,22 @@ fn norm_kernel<F: Float, N: Size>(
     #[unroll]
     for i in 0..vectors {
         values[i] = Vector::cast_from(x[first + i * LANES]);
+        if comptime!(summed) {
+            values[i] += Vector::cast_from(residual[first + i * LANES]);
+        }
     }
-    let (mean, inverse) = moments::<N>(&values, epsilon, &mut scratch, vectors, dim, planes);
+    let (mean, inverse) =
+        moments::<N>(&values, epsilon, &mut scratch, vectors, dim, centred, planes);
     if place < rows {
         let sample = (row / rows_of_sample) as usize * 2 * vectors * LANES + UNIT_POS_X as usize;
         #[unroll]
         for i in 0..vectors {
             let column = UNIT_POS_X as usize + i * LANES;
             let normal = (values[i] - Vector::new(mean)) * Vector::new(inverse);
-            let mut out =
-                normal * Vector::cast_from(gain[column]) + Vector::cast_from(bias[column]);
+            let mut out = normal * Vector::cast_from(gain[column]);
+            if comptime!(centred) {
+                out += Vector::cast_from(bias[column]);
+            }
             if comptime!(modulated) {
                 let scale = Vector::<f32, N>::cast_from(scale_and_shift[sample + i * LANES]);
                 let shift =
@@ -124,24 +147,24 @@ fn norm_kernel<F: Float, N: Size>(
     }
 }
 
-/// `x` `[.., dim]` normalised, with gain and bias, and modulated where that is asked for; in `x`'s dtype,
-/// computed in f32.
+/// `x` `[.., dim]` normalised, with what surrounds that; in `x`'s dtype, computed in f32.
 pub(super) fn norm(
     x: CubeTensor,
-    gain: CubeTensor,
-    bias: CubeTensor,
-    modulation: Option<Modulation>,
-    epsilon: f64,
+    parameters: Parameters,
+    surroundings: Surroundings,
 ) -> CubeTensor {
-    let [x, gain, bias] = [x, gain, bias].map(into_contiguous);
+    let Parameters { gain, bias, epsilon } = parameters;
+    let [x, gain] = [x, gain].map(into_contiguous);
+    let centred = bias.is_some();
+    let bias = bias.map_or_else(|| gain.clone(), into_contiguous);
     let y = empty(&x, x.meta.shape().clone());
-    let sizes = Sizes::of(&x, modulation.as_ref());
     let client = x.client.clone();
-    let modulated = modulation.is_some();
-    let (scale_and_shift, residual) = match modulation {
-        Some(it) => (into_contiguous(it.scale_and_shift), into_contiguous(it.residual)),
-        None => (gain.clone(), x.clone()),
-    };
+    let Surroundings { residual, scale_and_shift } = surroundings;
+    let sizes = Sizes::new(&x, scale_and_shift.as_ref());
+    let modulated = scale_and_shift.is_some();
+    let summed = residual.is_some() && !modulated;
+    let residual = residual.map_or_else(|| x.clone(), into_contiguous);
+    let scale_and_shift = scale_and_shift.map_or_else(|| gain.clone(), into_contiguous);
     norm_kernel::launch(
         &client,
         CubeCount::Static(sizes.rows.div_ceil(ROWS) as u32, 1, 1),
@@ -158,6 +181,8 @@ pub(super) fn norm(
         epsilon as f32,
         sizes.dim,
         sizes.vectors,
+        centred,
+        summed,
         modulated,
         has_planes_of_32(&client),
         dtype_to_elem_type(x.dtype),
@@ -171,6 +196,7 @@ fn norm_gradients_kernel<F: Float, N: Size>(
     gain: &Tensor<Vector<F, N>>,
     bias: &Tensor<Vector<F, N>>,
     scale_and_shift: &Tensor<Vector<F, N>>,
+    residual: &Tensor<Vector<F, N>>,
     dy: &Tensor<Vector<F, N>>,
     dx: &mut Tensor<Vector<F, N>>,
     of_parameters: &mut Tensor<Vector<f32, N>>,
@@ -180,6 +206,8 @@ fn norm_gradients_kernel<F: Float, N: Size>(
     epsilon: f32,
     #[comptime] dim: usize,
     #[comptime] vectors: usize,
+    #[comptime] centred: bool,
+    #[comptime] summed: bool,
     #[comptime] modulated: bool,
     #[comptime] planes: bool,
     #[define(F)] _dtype: ElemType,
@@ -210,8 +238,12 @@ fn norm_gradients_kernel<F: Float, N: Size>(
         #[unroll]
         for i in 0..vectors {
             normal[i] = Vector::cast_from(x[first + i * LANES]);
+            if comptime!(summed) {
+                normal[i] += Vector::cast_from(residual[first + i * LANES]);
+            }
         }
-        let (mean, inverse) = moments::<N>(&normal, epsilon, &mut scratch, vectors, dim, planes);
+        let (mean, inverse) =
+            moments::<N>(&normal, epsilon, &mut scratch, vectors, dim, centred, planes);
         let mut dnormal = Array::<Vector<f32, N>>::new(vectors);
         let mut sum = Vector::<f32, N>::new(0.0f32);
         let mut product = Vector::<f32, N>::new(0.0f32);
@@ -239,7 +271,10 @@ fn norm_gradients_kernel<F: Float, N: Size>(
             dnormal[i] = d;
         }
         let count = f32::cast_from(dim as u32);
-        let mean_d = row_sum(Vector::vector_sum(sum), &mut scratch, planes) / count;
+        let mut mean_d = 0.0f32.runtime();
+        if comptime!(centred) {
+            mean_d = row_sum(Vector::vector_sum(sum), &mut scratch, planes) / count;
+        }
         let mean_product = row_sum(Vector::vector_sum(product), &mut scratch, planes) / count;
         if counts {
             #[unroll]
@@ -264,34 +299,39 @@ fn norm_gradients_kernel<F: Float, N: Size>(
 
 /// Gradients of [`norm`].
 pub(super) struct NormGradients {
+    /// Of the rows, or of both terms of their sum.
     pub(super) x: CubeTensor,
     pub(super) gain: CubeTensor,
+    /// 0 in RMS norm.
     pub(super) bias: CubeTensor,
     /// Of the scale and the shift, `[samples, 2 * dim]`.
     pub(super) modulation: Option<CubeTensor>,
 }
 
-/// The gradients for `dy` of a norm that `scale_and_shift` modulated, if any; that of the residual is `dy`.
+/// The gradients for `dy` of a norm and what surrounds it; that of a modulated norm's residual is `dy`.
 pub(super) fn norm_gradients(
     x: CubeTensor,
-    gain: CubeTensor,
-    bias: CubeTensor,
-    scale_and_shift: Option<CubeTensor>,
+    parameters: Parameters,
+    surroundings: Surroundings,
     dy: CubeTensor,
-    epsilon: f64,
 ) -> NormGradients {
     /// Rows of a cube where no sample decides it.
     const GROUP: usize = 32;
 
-    let [x, gain, bias, dy] = [x, gain, bias, dy].map(into_contiguous);
+    let Parameters { gain, bias, epsilon } = parameters;
+    let [x, gain, dy] = [x, gain, dy].map(into_contiguous);
+    let Surroundings { residual, scale_and_shift } = surroundings;
+    let (centred, modulated) = (bias.is_some(), scale_and_shift.is_some());
+    let summed = residual.is_some() && !modulated;
+    let bias = bias.map_or_else(|| gain.clone(), into_contiguous);
+    let residual = residual.map_or_else(|| x.clone(), into_contiguous);
     let scale_and_shift = scale_and_shift.map(into_contiguous);
     let client = x.client.clone();
     let sizes = Sizes::new(&x, scale_and_shift.as_ref());
-    let group = if scale_and_shift.is_some() { sizes.rows_of_sample } else { GROUP };
+    let group = if modulated { sizes.rows_of_sample } else { GROUP };
     let groups = sizes.rows.div_ceil(group);
     let partial = |parts: usize| empty_f32(&x, [parts, 2 * sizes.dim]);
     let of_parameters = partial(groups * ROWS);
-    let modulated = scale_and_shift.is_some();
     let of_modulation = partial(if modulated { groups * ROWS } else { 1 });
     let dx = empty(&x, x.meta.shape().clone());
     norm_gradients_kernel::launch(
@@ -302,7 +342,8 @@ pub(super) fn norm_gradients(
         x.clone().into_tensor_arg(),
         gain.clone().into_tensor_arg(),
         bias.clone().into_tensor_arg(),
-        scale_and_shift.clone().unwrap_or_else(|| gain.clone()).into_tensor_arg(),
+        scale_and_shift.unwrap_or_else(|| gain.clone()).into_tensor_arg(),
+        residual.into_tensor_arg(),
         dy.into_tensor_arg(),
         dx.clone().into_tensor_arg(),
         of_parameters.clone().into_tensor_arg(),
@@ -312,6 +353,8 @@ pub(super) fn norm_gradients(
         epsilon as f32,
         sizes.dim,
         sizes.vectors,
+        centred,
+        summed,
         modulated,
         has_planes_of_32(&client),
         dtype_to_elem_type(x.dtype),
@@ -336,10 +379,6 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(x: &CubeTensor, modulation: Option<&Modulation>) -> Self {
-        Self::new(x, modulation.map(|modulation| &modulation.scale_and_shift))
-    }
-
     fn new(x: &CubeTensor, scale_and_shift: Option<&CubeTensor>) -> Self {
         let shape = x.meta.shape();
         let dim = shape[shape.num_dims() - 1];

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::dropout::Dropping;
+use super::few_queries::attend;
 use super::simd::{LANES, exp, lane_sum, total, vectorized};
 use super::tile::add_tile;
 
@@ -93,6 +94,9 @@ impl Attention<'_> {
     pub(super) fn forward(&self, out: &mut [f32]) {
         self.check(out.len());
         let (queries, head_dim) = (self.query.length, self.head_dim);
+        if queries < TILE && self.dropping.is_none() {
+            return self.forward_of_few(out);
+        }
         let mut found = vec![0.0; out.len()];
         found.par_chunks_mut((queries * head_dim).max(1)).enumerate().for_each(|(index, out)| {
             let head = Head::new(self, index);
@@ -104,6 +108,34 @@ impl Attention<'_> {
         });
         let dim = self.heads * head_dim;
         merge(&found, self.heads, head_dim, queries, 0..queries, out, dim, 0);
+    }
+
+    /// The same for fewer queries than are worth a copy of the keys.
+    fn forward_of_few(&self, out: &mut [f32]) {
+        let (head_dim, stride) = (self.head_dim, self.key.stride);
+        let starts: Vec<usize> = (0..self.key.length).map(|key| key * stride).collect();
+        out.par_chunks_mut(head_dim).enumerate().for_each(|(index, out)| {
+            let (row, head) = (index / self.heads, index % self.heads);
+            let (sample, query) = (row / self.query.length, row % self.query.length);
+            let [queries, keys, values] =
+                [self.query, self.key, self.value].map(|rows| rows.of(sample, head * head_dim));
+            let queries = &queries[query * self.query.stride..][..head_dim];
+            let make_logits =
+                |products: &mut [f32]| self.make_logits(sample, head, query, products);
+            attend(queries, (keys, values), &starts, make_logits, out);
+        });
+    }
+
+    /// Scales a query's products and adds their bias.
+    fn make_logits(&self, sample: usize, head: usize, query: usize, products: &mut [f32]) {
+        let Some(Bias { data, strides: [of_sample, of_head, of_query, of_key] }) = self.bias else {
+            products.iter_mut().for_each(|product| *product *= self.scale);
+            return;
+        };
+        let start = sample * of_sample + head * of_head + query * of_query;
+        for (key, product) in products.iter_mut().enumerate() {
+            *product = *product * self.scale + data[start + key * of_key];
+        }
     }
 
     /// The gradients for that of the output, `dout`, `[batch, queries, heads * head_dim]`.
@@ -200,26 +232,11 @@ impl<'a> Head<'a> {
         product(queries, head_dim, &self.keys, self.width, &mut logits, self.width);
         for (row, logits) in logits.chunks_exact_mut(self.width).enumerate() {
             let (real, padding) = logits.split_at_mut(key.length);
-            self.bias(row, real);
+            self.attention.make_logits(self.sample, self.head, row, real);
             padding.fill(f32::NEG_INFINITY);
             softmax(logits);
         }
         logits
-    }
-
-    /// Scales a row of products and adds its bias.
-    fn bias(&self, row: usize, logits: &mut [f32]) {
-        let scale = self.attention.scale;
-        let Some(Bias { data, strides: [of_sample, of_head, of_query, of_key] }) =
-            self.attention.bias
-        else {
-            logits.iter_mut().for_each(|logit| *logit *= scale);
-            return;
-        };
-        let start = self.sample * of_sample + self.head * of_head + row * of_query;
-        for (key, logit) in logits.iter_mut().enumerate() {
-            *logit = *logit * scale + data[start + key * of_key];
-        }
     }
 
     /// Multiplies `[queries, width]` with the factors of dropout.
@@ -343,7 +360,7 @@ vectorized! {
     }
 
     /// Softmax of a row that is padded to whole lanes with negative infinity.
-    fn softmax<const FMA: bool>(logits: &mut [f32]) {
+    pub(super) fn softmax<const FMA: bool>(logits: &mut [f32]) {
         let (chunks, _) = logits.as_chunks_mut::<LANES>();
         let mut largest = [f32::NEG_INFINITY; LANES];
         for chunk in chunks.iter() {

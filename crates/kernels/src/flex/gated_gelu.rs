@@ -9,7 +9,7 @@ use super::simd::{exp, mul_add, vectorized};
 const ROWS: usize = 4;
 
 /// Density of the standard normal distribution at 0.
-const DENSITY_AT_0: f32 = 0.398_942_3;
+pub(super) const DENSITY_AT_0: f32 = 0.398_942_3;
 
 /// `value * gelu(gate)` of both halves of every row of `x`, `[rows, 2 * inner]`, to `out`,
 /// `[rows, inner]`, with the exact GELU, and dropout where that is asked for.
@@ -76,7 +76,7 @@ pub(super) fn gated_gelu_gradient(
 /// By formula 7.1.26 of Abramowitz and Stegun, off by at most 3e-7 in f32: the one in PyTorch's vectorised
 /// `erf`. The complement is what it gives, so that nothing cancels in the lower tail.
 #[inline(always)]
-fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+pub(super) fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
     const POLYNOMIAL: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_72, 0.254_829_6];
 

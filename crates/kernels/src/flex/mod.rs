@@ -5,9 +5,12 @@
 
 mod adamw;
 mod attention;
+mod decoding;
 mod dropout;
+mod few_queries;
 mod few_rows;
 mod gated_gelu;
+mod gelu;
 mod linear;
 mod norm;
 mod simd;
@@ -18,14 +21,17 @@ mod tile;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Shape;
 
 use self::adamw::{AdamWFactors, AdamWVectors, squared_norm};
 use self::attention::{AttentionGradients, Bias, Rows};
+use self::decoding::{Past, PastAttention};
 use self::dropout::Dropping;
 use self::norm::{LayerNorm, Modulation};
 use self::tensor::{contiguous, forward, is_alone, own, slice, slice_mut, stored, tensor};
-use crate::ops::{FusedGradients, FusedNorm, FusedOps};
+use crate::decoding::PastRule;
+use crate::ops::{DecodingOps, FusedGradients, FusedNorm, FusedOps};
 use crate::{AdamWStep, Attention, DropRule};
 
 impl FusedOps for Flex {
@@ -49,6 +55,24 @@ impl FusedOps for Flex {
         tensor(out, x.layout().shape().clone())
     }
 
+    fn norm_of_sum(
+        x: FlexTensor,
+        residual: FlexTensor,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f64,
+    ) -> FlexTensor {
+        Self::norm(Self::float_add(x, residual), gain, bias, epsilon)
+    }
+
+    fn rms_norm(x: FlexTensor, gain: FlexTensor, epsilon: f64) -> FlexTensor {
+        let [x, gain] = [x, gain].map(contiguous);
+        let mut out = zeros_like(&x);
+        let bias = zeros_like(&gain);
+        rms(&gain, &bias, epsilon).forward(slice(&x), None, &mut out);
+        tensor(out, x.layout().shape().clone())
+    }
+
     fn modulated_norm(
         x: FlexTensor,
         gain: FlexTensor,
@@ -62,6 +86,13 @@ impl FusedOps for Flex {
         let norm = layer_norm(&gain, &bias, Some(&modulation), epsilon);
         let mut out = zeros_like(&x);
         norm.forward(slice(&x), Some(slice(&residual)), &mut out);
+        tensor(out, x.layout().shape().clone())
+    }
+
+    fn exact_gelu(x: FlexTensor) -> FlexTensor {
+        let x = contiguous(x);
+        let mut out = zeros_like(&x);
+        gelu::gelu(slice(&x), &mut out);
         tensor(out, x.layout().shape().clone())
     }
 
@@ -118,6 +149,31 @@ impl FusedGradients for Flex {
         (dx, gain, bias)
     }
 
+    fn norm_of_sum_gradients(
+        x: FlexTensor,
+        residual: FlexTensor,
+        gain: FlexTensor,
+        bias: FlexTensor,
+        dy: FlexTensor,
+        epsilon: f64,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        Self::norm_gradients(Self::float_add(x, residual), gain, bias, dy, epsilon)
+    }
+
+    fn rms_norm_gradients(
+        x: FlexTensor,
+        gain: FlexTensor,
+        dy: FlexTensor,
+        epsilon: f64,
+    ) -> (FlexTensor, FlexTensor) {
+        let [x, gain, dy] = [x, gain, dy].map(contiguous);
+        let bias = zeros_like(&gain);
+        let mut dx = zeros_like(&x);
+        let gradients = rms(&gain, &bias, epsilon).backward(slice(&x), slice(&dy), &mut dx);
+        let dim = gradients.gain.len();
+        (tensor(dx, x.layout().shape().clone()), tensor(gradients.gain, [dim]))
+    }
+
     fn modulated_norm_gradients(
         x: FlexTensor,
         gain: FlexTensor,
@@ -130,6 +186,13 @@ impl FusedGradients for Flex {
         let (dx, gain, bias, modulation) =
             norm_gradients(x, gain, bias, Some(scale_and_shift), dy, epsilon);
         (dx, gain, bias, tensor(modulation, [samples, width]))
+    }
+
+    fn exact_gelu_gradient(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
+        let [x, dy] = [x, dy].map(contiguous);
+        let mut dx = zeros_like(&x);
+        gelu::gelu_gradient(slice(&x), slice(&dy), &mut dx);
+        tensor(dx, x.layout().shape().clone())
     }
 
     fn gated_gelu_gradient(
@@ -214,6 +277,42 @@ impl FusedGradients for Flex {
     }
 }
 
+impl DecodingOps for Flex {
+    fn attend_to_past(
+        qkv: FlexTensor,
+        keys_values: FlexTensor,
+        rows: FlexTensor,
+        position: FlexTensor,
+        bias: FlexTensor,
+        rule: PastRule,
+    ) -> (FlexTensor, FlexTensor) {
+        let [qkv, rows, position, bias] = [qkv, rows, position, bias].map(contiguous);
+        let mut keys_values = own(keys_values);
+        let ([texts, _, width], [_, capacity, _]) = (shape(&qkv), shape(&keys_values));
+        let mut out = vec![0.0; texts * width / 3];
+        let past = Past {
+            keys_values: slice_mut(&mut keys_values),
+            capacity,
+            rows: whole_numbers(&rows),
+            position: usize::try_from(whole_numbers(&position)[0]).expect("a token has been read"),
+        };
+        let bias = rule.biased.then(|| slice(&bias));
+        let attention = PastAttention { heads: rule.heads, scale: rule.scale as f32, bias };
+        attention.forward(slice(&qkv), past, &mut out);
+        (tensor(out, [texts, 1, width / 3]), keys_values)
+    }
+
+    fn cross_attention_of_few(
+        query: FlexTensor,
+        key: FlexTensor,
+        bias: FlexTensor,
+        attention: Attention,
+    ) -> FlexTensor {
+        let seed = query.clone();
+        Self::cross_attention(query, key, bias, seed, attention)
+    }
+}
+
 impl FusedNorm for Flex {
     fn global_norm(x: FlexTensor) -> FlexTensor {
         let x = contiguous(x);
@@ -264,6 +363,11 @@ fn zeros_like(tensor: &FlexTensor) -> Vec<f32> {
     vec![0.0; tensor.layout().num_elements()]
 }
 
+/// The elements of a contiguous tensor.
+fn whole_numbers(tensor: &FlexTensor) -> &[i32] {
+    tensor.as_slice().expect("a contiguous tensor in i32")
+}
+
 fn dropping(seed: &FlexTensor, drop: DropRule) -> Option<Dropping> {
     drop.drops().then(|| Dropping::new(stored(seed)[0], drop.salt, drop.threshold(), drop.scale()))
 }
@@ -275,7 +379,14 @@ fn layer_norm<'a>(
     epsilon: f64,
 ) -> LayerNorm<'a> {
     let modulation = modulation.map(|it| Modulation { scale_and_shift: slice(it) });
-    LayerNorm { gain: slice(gain), bias: slice(bias), epsilon: epsilon as f32, modulation }
+    let (gain, bias) = (slice(gain), slice(bias));
+    LayerNorm { gain, bias, epsilon: epsilon as f32, centred: true, modulation }
+}
+
+/// An RMS norm; the bias is zeros.
+fn rms<'a>(gain: &'a FlexTensor, bias: &'a [f32], epsilon: f64) -> LayerNorm<'a> {
+    let gain = slice(gain);
+    LayerNorm { gain, bias, epsilon: epsilon as f32, centred: false, modulation: None }
 }
 
 /// Of the rows, gain, bias and modulation; the last is empty where there is none.
@@ -339,8 +450,8 @@ fn stepped_parameters(
 }
 
 fn borders_of(borders: &FlexTensor) -> Vec<usize> {
-    let borders: &[i32] = borders.as_slice().expect("contiguous borders");
-    borders.iter().map(|&border| usize::try_from(border).expect("a border from 0 on")).collect()
+    let borders = whole_numbers(borders).iter();
+    borders.map(|&border| usize::try_from(border).expect("a border from 0 on")).collect()
 }
 
 fn factors(step: &AdamWStep, norm: f32) -> AdamWFactors {

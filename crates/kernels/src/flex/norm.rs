@@ -1,4 +1,4 @@
-//! Layer norm with what surrounds it in a transformer: modulation and residual.
+//! Layer norm and RMS norm with what surrounds them in a transformer: modulation and residual.
 
 use rayon::prelude::*;
 
@@ -17,6 +17,8 @@ pub(super) struct LayerNorm<'a> {
     /// `[dim]`
     pub(super) bias: &'a [f32],
     pub(super) epsilon: f32,
+    /// Whether the mean is taken away; RMS norm leaves it.
+    pub(super) centred: bool,
     pub(super) modulation: Option<Modulation<'a>>,
 }
 
@@ -60,7 +62,7 @@ impl LayerNorm<'_> {
             let rows = out.chunks_exact_mut(dim).zip(x.chunks_exact(dim));
             for (row, (out, x)) in (task * ROWS..).zip(rows) {
                 let residual = residual.map(|residual| &residual[row * dim..(row + 1) * dim]);
-                normalise(x, self.gain, self.bias, self.epsilon, out);
+                normalise(x, self.gain, self.bias, (self.epsilon, self.centred), out);
                 match self.modulation_of(row / rows_of_sample) {
                     Some((scale, shift)) => modulate(out, scale, shift, residual),
                     None => add(out, residual),
@@ -108,7 +110,7 @@ impl LayerNorm<'_> {
                 x,
                 dout,
                 &weight,
-                self.epsilon,
+                (self.epsilon, self.centred),
                 &mut normal,
                 dx,
                 &mut sums.plain,
@@ -163,18 +165,20 @@ impl LayerNorm<'_> {
     }
 }
 
-/// Mean and inverse deviation of a row.
+/// Mean and inverse deviation of a row; if it is not centred, 0 and the inverse root of its mean square.
 #[inline(always)]
-fn moments<const FMA: bool>(x: &[f32], epsilon: f32) -> (f32, f32) {
+fn moments<const FMA: bool>(x: &[f32], (epsilon, centred): (f32, bool)) -> (f32, f32) {
     let count = x.len() as f32;
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += chunk[i];
+    if centred {
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] += chunk[i];
+            }
         }
+        lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x);
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x);
     let mean = total(lanes) / count;
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
@@ -194,10 +198,10 @@ vectorized! {
         x: &[f32],
         gain: &[f32],
         bias: &[f32],
-        epsilon: f32,
+        how: (f32, bool),
         out: &mut [f32],
     ) {
-        let (mean, inverse) = moments::<FMA>(x, epsilon);
+        let (mean, inverse) = moments::<FMA>(x, how);
         for (((out, x), gain), bias) in out.iter_mut().zip(x).zip(gain).zip(bias) {
             *out = mul_add::<FMA>((x - mean) * inverse, *gain, *bias);
         }
@@ -230,13 +234,13 @@ vectorized! {
         x: &[f32],
         dout: &[f32],
         weight: &[f32],
-        epsilon: f32,
+        how: (f32, bool),
         normal: &mut [f32],
         dx: &mut [f32],
         plain: &mut [f32],
         with_normal: &mut [f32],
     ) {
-        let (mean, inverse) = moments::<FMA>(x, epsilon);
+        let (mean, inverse) = moments::<FMA>(x, how);
         let columns = x.iter().zip(dout).zip(weight).zip(normal.iter_mut()).zip(dx.iter_mut());
         let columns = columns.zip(plain).zip(with_normal);
         for ((((((x, dout), weight), normal), dx), plain), with_normal) in columns {
@@ -246,7 +250,8 @@ vectorized! {
             *dx = dout * weight;
         }
         let count = x.len() as f32;
-        let mean_of_d = lane_sum::<FMA>(dout, weight) / count;
+        let (_, centred) = how;
+        let mean_of_d = if centred { lane_sum::<FMA>(dout, weight) / count } else { 0.0 };
         let mean_of_product = lane_sum::<FMA>(dx, normal) / count;
         for (dx, normal) in dx.iter_mut().zip(normal) {
             *dx = inverse * (*dx - mean_of_d - *normal * mean_of_product);
@@ -268,12 +273,12 @@ mod tests {
     const EPSILON: f32 = 1e-5;
 
     /// The plain formula; `modulation` is `[samples, 2 * dim]`.
-    fn plain(x: &[f64], gain: &[f64], bias: &[f64], modulation: &[f64]) -> Vec<f64> {
+    fn plain(x: &[f64], gain: &[f64], bias: &[f64], modulation: &[f64], centred: bool) -> Vec<f64> {
         let dim = gain.len();
         let samples = modulation.len() / (2 * dim);
         let mut out = Vec::new();
         for (row, x) in x.chunks(dim).enumerate() {
-            let mean = x.iter().sum::<f64>() / dim as f64;
+            let mean = if centred { x.iter().sum::<f64>() / dim as f64 } else { 0.0 };
             let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / dim as f64;
             for i in 0..dim {
                 let normal = (x[i] - mean) / (variance + f64::from(EPSILON)).sqrt();
@@ -291,7 +296,7 @@ mod tests {
     const ROWS_OF_TEST: usize = 40;
 
     /// For dims with and without a rest, with and without modulation.
-    fn check(dim: usize, samples: usize) {
+    fn check(dim: usize, samples: usize, centred: bool) {
         let mut numbers = Numbers::new(3);
         let x: Vec<f32> = numbers.vector(ROWS_OF_TEST * dim).iter().map(|x| x + 5.0).collect();
         let residual = numbers.vector(x.len());
@@ -300,7 +305,10 @@ mod tests {
         let dout = numbers.vector(x.len());
         let modulation = Modulation { scale_and_shift: &scale_and_shift };
         let modulation = (samples > 0).then_some(modulation);
-        let norm = LayerNorm { gain: &gain, bias: &bias, epsilon: EPSILON, modulation };
+        let norm = LayerNorm { gain: &gain, bias: &bias, epsilon: EPSILON, centred, modulation };
+        let plain = |x: &[f64], gain: &[f64], bias: &[f64], modulation: &[f64]| {
+            plain(x, gain, bias, modulation, centred)
+        };
 
         let mut out = vec![0.0; x.len()];
         norm.forward(&x, Some(&residual), &mut out);
@@ -330,8 +338,10 @@ mod tests {
     #[test]
     fn values_and_gradients_are_those_of_the_formula() {
         for dim in [5, 64, 75] {
-            check(dim, 0);
-            check(dim, 2);
+            for centred in [true, false] {
+                check(dim, 0, centred);
+                check(dim, 2, centred);
+            }
         }
     }
 
@@ -341,7 +351,13 @@ mod tests {
         let mut numbers = Numbers::new(4);
         let (x, dout) = (numbers.vector(300 * dim), numbers.vector(300 * dim));
         let (gain, bias) = (numbers.vector(dim), numbers.vector(dim));
-        let norm = LayerNorm { gain: &gain, bias: &bias, epsilon: EPSILON, modulation: None };
+        let norm = LayerNorm {
+            gain: &gain,
+            bias: &bias,
+            epsilon: EPSILON,
+            centred: true,
+            modulation: None,
+        };
         let gradients = |threads| {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");

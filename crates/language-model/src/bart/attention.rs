@@ -1,7 +1,12 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{Bool, Tensor};
-use latent_text_nn::{attention, linear, merge_heads, split_heads};
+use burn::tensor::Tensor;
+use latent_text_kernels::{
+    AttentionSettings, Past, PastAttention, attend_to_past, cross_attention,
+};
+use latent_text_nn::{Attention, linear};
+
+use crate::cached::{JoinedProjection, Newest, share_sources};
 
 #[derive(Module, Debug)]
 pub(super) struct BartAttention {
@@ -13,42 +18,62 @@ pub(super) struct BartAttention {
     pub(super) heads: usize,
 }
 
-/// What is looked at: two tensors `[batch, heads, keys, head_dim]`.
-#[derive(Debug, Clone)]
-pub(crate) struct KeysValues {
-    pub keys: Tensor<4>,
-    pub values: Tensor<4>,
-}
-
 impl BartAttention {
-    pub(super) fn keys_values(&self, source: Tensor<3>) -> KeysValues {
-        KeysValues {
-            keys: split_heads(linear(&self.k_proj, source.clone()), self.heads),
-            values: split_heads(linear(&self.v_proj, source), self.heads),
-        }
-    }
-
-    /// `x` `[batch, queries, d_model]` looks at `seen`, where `visible` is true. The batch of `seen` may
-    /// be smaller by a factor: so many rows of `x` after each other look at the same then.
+    /// `x` `[batch, queries, d_model]` looks at `source` `[batch, keys, d_model]`; `bias`, in f32 and
+    /// broadcastable to `[batch, heads, queries, keys]`, is added to the logits.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        seen: KeysValues,
-        visible: Option<Tensor<4, Bool>>,
+        source: Tensor<3>,
+        bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        let shape = x.dims();
-        let x = share_sources(x, seen.keys.dims()[0]);
-        let head_dim = shape[2] / self.heads;
-        let scale = (head_dim as f64).powf(-0.5);
-        let queries = split_heads(linear(&self.q_proj, x) * scale, self.heads);
-        let x = attention(queries, seen.keys, seen.values, visible, &self.dropout);
-        linear(&self.out_proj, merge_heads(x)).reshape(shape)
+        let scale = self.scale();
+        let attention = Attention { heads: self.heads, scale, bias, dropout: Some(&self.dropout) };
+        let keys = linear(&self.k_proj, source.clone());
+        let values = linear(&self.v_proj, source);
+        linear(&self.out_proj, attention.forward(linear(&self.q_proj, x), keys, values))
     }
-}
 
-/// Rows of `[texts, queries, dim]` that look at the same of so many sources as one row with more
-/// queries: `[sources, queries * texts / sources, dim]`.
-pub(crate) fn share_sources(x: Tensor<3>, sources: usize) -> Tensor<3> {
-    let [texts, queries, dim] = x.dims();
-    if texts == sources { x } else { x.reshape([sources, texts / sources * queries, dim]) }
+    /// The newest token `x` `[texts, 1, d_model]` of every text looks at what came before it.
+    pub(super) fn read_on(
+        &self,
+        x: Tensor<3>,
+        past: Past,
+        newest: Newest<'_>,
+    ) -> (Tensor<3>, Past) {
+        let attention =
+            PastAttention { heads: self.heads, scale: self.scale(), distance_bias: None };
+        let (x, past) = attend_to_past(newest.joined.forward(x), past, newest.reading, &attention);
+        (linear(&self.out_proj, x), past)
+    }
+
+    /// `x` `[texts, 1, d_model]` looks at its source, which it may share with other texts.
+    pub(super) fn look_at(&self, x: Tensor<3>, newest: Newest<'_>) -> Tensor<3> {
+        let shape = x.dims();
+        let queries = share_sources(linear(&self.q_proj, x), newest.source.dims()[0]);
+        let settings = AttentionSettings {
+            heads: self.heads,
+            scale: self.scale(),
+            bias: newest.source_bias.cloned(),
+            dropout: None,
+        };
+        let x = cross_attention(queries, newest.source.clone(), &settings);
+        linear(&self.out_proj, x.reshape(shape))
+    }
+
+    /// `[sources, length, d_model]` to `[sources, length, 2 * d_model]`, the values behind the keys.
+    pub(super) fn keys_values(&self, source: Tensor<3>) -> Tensor<3> {
+        let keys = linear(&self.k_proj, source.clone());
+        Tensor::cat(vec![keys, linear(&self.v_proj, source)], 2)
+    }
+
+    /// The projections to queries, keys and values as one product.
+    pub(super) fn joined(&self) -> JoinedProjection {
+        JoinedProjection::of([&self.q_proj, &self.k_proj, &self.v_proj])
+    }
+
+    fn scale(&self) -> f64 {
+        let [dim, _] = self.q_proj.weight.lazy_shape().dims();
+        ((dim / self.heads) as f64).powf(-0.5)
+    }
 }

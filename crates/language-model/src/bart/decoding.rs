@@ -1,7 +1,11 @@
 use burn::tensor::{Bool, Int, Tensor};
+use latent_text_kernels::Reading;
+use latent_text_nn::layer_norm;
 
-use super::{Bart, DecoderCache, POSITION_OFFSET, add_positions, finish, visible_keys};
+use super::layers::DecoderLayer;
+use super::{Bart, POSITION_OFFSET, finish, hide_padding, position_rows};
 use crate::LanguageModelError;
+use crate::cached::{Fixed, Room, Seen};
 use crate::generation::{self, GeneratedText, GenerationConfig, TextDecoder, TextEnds};
 
 impl Bart {
@@ -22,36 +26,48 @@ impl Bart {
 }
 
 impl TextDecoder for Bart {
-    fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
+    fn step(
+        &self,
+        ids: Tensor<2, Int>,
+        reading: &Reading,
+        fixed: &Fixed,
+        seen: Seen,
+    ) -> (Tensor<3>, Seen) {
         let decoder = &self.model.decoder;
         let x = self.model.embed(ids);
-        let position = cache.length();
-        let x = add_positions(x, position, &decoder.embed_positions, &decoder.layernorm_embedding);
-        let mut x = decoder.dropout.forward(x);
-        let visible = cache.advance();
-        let visible_source = cache.visible_source();
-        for (index, layer) in decoder.layers.iter().enumerate() {
-            let source = cache.source(index);
-            let seen = |own| cache.append(index, own);
-            x = layer.forward(x, seen, Some(visible.clone()), source, visible_source.clone());
-        }
-        finish(x, &decoder.layer_norm)
+        let x = match fixed.position_row(reading) {
+            Some(row) => x + row,
+            None => x,
+        };
+        let x = layer_norm(&decoder.layernorm_embedding, x);
+        let (x, seen) = seen.through_layers(x, fixed, reading, |layer, x, past, newest| {
+            decoder.layers[layer].step(x, past, newest)
+        });
+        (finish(x, &decoder.layer_norm), seen)
     }
 
-    fn start_cache(
+    fn start(
         &self,
         encoder_states: Tensor<3>,
         encoder_mask: Option<Tensor<2, Bool>>,
-    ) -> DecoderCache {
-        let device = encoder_states.device();
-        let sources = self
-            .model
-            .decoder
-            .layers
-            .iter()
-            .map(|layer| layer.encoder_attn.keys_values(encoder_states.clone()))
-            .collect();
-        DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
+        room: Room,
+    ) -> (Fixed, Seen) {
+        let layers = &self.model.decoder.layers;
+        let keys_values =
+            |layer: &DecoderLayer| layer.encoder_attn.keys_values(encoder_states.clone());
+        let on = (&encoder_states.device(), encoder_states.dtype());
+        let sources = layers.iter().map(keys_values).collect();
+        let table = self.model.decoder.embed_positions.weight.val();
+        let fixed = Fixed {
+            joined: layers.iter().map(|layer| layer.self_attn.joined()).collect(),
+            positions: Some(position_rows(table, room.tokens)),
+            distance_bias: None,
+        };
+        (fixed, Seen::new(sources, encoder_mask.map(hide_padding), room, on))
+    }
+
+    fn heads(&self) -> usize {
+        self.model.decoder.layers.first().map_or(1, |layer| layer.self_attn.heads)
     }
 
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {

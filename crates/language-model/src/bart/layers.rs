@@ -1,10 +1,12 @@
 use burn::module::Module;
 use burn::nn::{Dropout, LayerNorm, Linear};
-use burn::tensor::{Bool, Tensor};
-use latent_text_nn::{layer_norm, linear};
+use burn::tensor::Tensor;
+use latent_text_kernels::Past;
+use latent_text_nn::{layer_norm, linear, norm_of_sum};
 
-use super::attention::{BartAttention, KeysValues};
+use super::attention::BartAttention;
 use crate::Activation;
+use crate::cached::Newest;
 
 #[derive(Module, Debug)]
 pub(super) struct EncoderLayer {
@@ -22,10 +24,10 @@ pub(super) struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    pub(super) fn forward(&self, x: Tensor<3>, visible: Option<Tensor<4, Bool>>) -> Tensor<3> {
+    /// `bias` is added to the logits of the attention.
+    pub(super) fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let x = self.norms.add(x, &self.self_attn_layer_norm, |x| {
-            let seen = self.self_attn.keys_values(x.clone());
-            self.dropout.forward(self.self_attn.forward(x, seen, visible))
+            self.dropout.forward(self.self_attn.forward(x.clone(), x, bias))
         });
         self.norms.add(x, &self.final_layer_norm, |x| {
             let hidden = self.activation.apply(linear(&self.fc1, x));
@@ -52,23 +54,37 @@ pub(super) struct DecoderLayer {
 }
 
 impl DecoderLayer {
-    /// `seen` turns the keys and values of `x` into those of all that `x` looks at; `source` are
-    /// those of the encoder's states.
+    /// `past_bias` and `source_bias` are added to the logits of the attention to `x` itself and to the
+    /// encoder's states, `source`.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        seen: impl FnOnce(KeysValues) -> KeysValues,
-        visible: Option<Tensor<4, Bool>>,
-        source: KeysValues,
-        visible_source: Option<Tensor<4, Bool>>,
+        past_bias: Tensor<4>,
+        source: Tensor<3>,
+        source_bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
         let x = self.norms.add(x, &self.self_attn_layer_norm, |x| {
-            let seen = seen(self.self_attn.keys_values(x.clone()));
-            self.dropout.forward(self.self_attn.forward(x, seen, visible))
+            self.dropout.forward(self.self_attn.forward(x.clone(), x, Some(past_bias)))
         });
         let x = self.norms.add(x, &self.encoder_attn_layer_norm, |x| {
-            self.dropout.forward(self.encoder_attn.forward(x, source, visible_source))
+            self.dropout.forward(self.encoder_attn.forward(x, source, source_bias))
         });
+        self.feed_forward(x)
+    }
+
+    /// The newest token `x` `[texts, 1, d_model]` of every text.
+    pub(super) fn step(&self, x: Tensor<3>, past: Past, newest: Newest<'_>) -> (Tensor<3>, Past) {
+        let norm = &self.self_attn_layer_norm;
+        let input = self.norms.input(x.clone(), norm);
+        let (seen, past) = self.self_attn.read_on(input, past, newest);
+        let x = self.norms.sum(x, seen, norm);
+        let x = self
+            .norms
+            .add(x, &self.encoder_attn_layer_norm, |x| self.encoder_attn.look_at(x, newest));
+        (self.feed_forward(x), past)
+    }
+
+    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         self.norms.add(x, &self.final_layer_norm, |x| {
             let hidden = self.activation.apply(linear(&self.fc1, x));
             self.dropout.forward(linear(&self.fc2, self.activation_dropout.forward(hidden)))
@@ -90,9 +106,22 @@ impl Norms {
         norm: &LayerNorm,
         branch: impl FnOnce(Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
+        let branch = branch(self.input(x.clone(), norm));
+        self.sum(x, branch, norm)
+    }
+
+    /// What a branch reads.
+    fn input(self, x: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
         match self {
-            Self::BehindSums => layer_norm(norm, x.clone() + branch(x)),
-            Self::InFrontOfBranches => x.clone() + branch(layer_norm(norm, x)),
+            Self::BehindSums => x,
+            Self::InFrontOfBranches => layer_norm(norm, x),
+        }
+    }
+
+    fn sum(self, x: Tensor<3>, branch: Tensor<3>, norm: &LayerNorm) -> Tensor<3> {
+        match self {
+            Self::BehindSums => norm_of_sum(norm, x, branch),
+            Self::InFrontOfBranches => x + branch,
         }
     }
 }

@@ -1,4 +1,5 @@
 use burn::tensor::{Tensor, activation};
+use latent_text_kernels::gelu;
 use serde::{Deserialize, Serialize};
 
 /// Activation of the feed-forward layers; read under all the names that `transformers` has for it.
@@ -36,7 +37,7 @@ pub enum Activation {
 impl Activation {
     pub(crate) fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(x),
+            Self::Gelu => gelu(x),
             Self::GeluNew => gelu_tanh(x),
             Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
             Self::Relu => activation::relu(x),

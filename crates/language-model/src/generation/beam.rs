@@ -18,7 +18,7 @@ impl<D: TextDecoder> Writing<'_, D> {
         search: &BeamSearch,
     ) -> Result<Vec<GeneratedText>, LanguageModelError> {
         let processors = Processors::new(self.config, &self.eos);
-        let (mut cache, mut newest) = self.read_prompt(1);
+        let (mut cache, mut newest) = self.read_prompt(1, search.beams);
         let mut beams = Beams::new(self, *search);
 
         for length in self.prompt.len()..self.config.max_length {
@@ -26,12 +26,12 @@ impl<D: TextDecoder> Writing<'_, D> {
             let candidates = match self.forced(length) {
                 Some(id) => {
                     if !last {
-                        self.decoder.step(newest, &mut cache);
+                        cache.next_logits(newest);
                     }
                     vec![vec![Candidate { id, score: 0.0 }]; beams.width()]
                 }
                 None => {
-                    let logits = self.next_logits(newest, &mut cache).cast(FloatDType::F32);
+                    let logits = cache.next_logits(newest).cast(FloatDType::F32);
                     let scores = logits.clone() - logsumexp(logits);
                     let scores = processors.apply(scores, &beams.ids());
                     best_of_rows(scores, beams.candidates_each())?

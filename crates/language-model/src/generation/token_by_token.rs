@@ -24,7 +24,7 @@ impl<D: TextDecoder> Writing<'_, D> {
         let config = self.config;
         let mut chooser = Chooser::new(self, seeds);
         let mut batch = Batch::new(seeds.len() * config.returns, &self.prompt, &self.eos);
-        let (mut cache, mut newest) = self.read_prompt(config.returns);
+        let (mut cache, mut newest) = self.read_prompt(config.returns, 1);
 
         for length in self.prompt.len()..config.max_length {
             if batch.is_done() {
@@ -33,11 +33,11 @@ impl<D: TextDecoder> Writing<'_, D> {
             let choices = match self.forced(length) {
                 Some(id) => {
                     if length + 1 < config.max_length {
-                        self.decoder.step(newest, &mut cache);
+                        cache.next_logits(newest);
                     }
                     vec![Choice { id, log_probability: 0.0 }; batch.width()]
                 }
-                None => chooser.choose(self.next_logits(newest, &mut cache), &batch)?,
+                None => chooser.choose(cache.next_logits(newest), &batch)?,
             };
             let running: Vec<Option<usize>> = batch.running().collect();
             batch.push(&choices);

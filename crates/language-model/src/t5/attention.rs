@@ -1,9 +1,12 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::{Bool, Tensor};
-use latent_text_nn::{biased_attention, hiding_bias, linear, merge_heads, split_heads};
+use latent_text_kernels::{
+    AttentionSettings, Past, PastAttention, attend_to_past, cross_attention,
+};
+use latent_text_nn::{Attention, hiding_bias, linear};
 
-use crate::bart::{KeysValues, share_sources};
+use crate::cached::{JoinedProjection, Newest, share_sources};
 
 /// Attention without scale and without biases of its projections.
 #[derive(Module, Debug)]
@@ -17,27 +20,57 @@ pub(super) struct T5Attention {
 }
 
 impl T5Attention {
-    pub(super) fn keys_values(&self, source: Tensor<3>) -> KeysValues {
-        KeysValues {
-            keys: split_heads(linear(&self.k, source.clone()), self.heads),
-            values: split_heads(linear(&self.v, source), self.heads),
-        }
-    }
-
-    /// `x` `[batch, queries, d_model]` looks at `seen`, whose batch may be smaller by a factor: so many
-    /// rows of `x` after each other look at the same then. `bias`, in f32 and broadcastable to
-    /// `[batch, heads, queries, keys]`, is added to the logits.
+    /// `x` `[batch, queries, d_model]` looks at `source` `[batch, keys, d_model]`; `bias`, in f32 and
+    /// broadcastable to `[batch, heads, queries, keys]`, is added to the logits.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
-        seen: KeysValues,
+        source: Tensor<3>,
         bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        let shape = x.dims();
-        let x = share_sources(x, seen.keys.dims()[0]);
-        let queries = split_heads(linear(&self.q, x), self.heads);
-        let x = biased_attention(queries, seen.keys, seen.values, bias, &self.dropout);
-        linear(&self.o, merge_heads(x)).reshape(shape)
+        let attention =
+            Attention { heads: self.heads, scale: 1.0, bias, dropout: Some(&self.dropout) };
+        let (keys, values) = (linear(&self.k, source.clone()), linear(&self.v, source));
+        linear(&self.o, attention.forward(linear(&self.q, x), keys, values))
+    }
+
+    /// The newest token `x` `[texts, 1, d_model]` of every text looks at what came before it.
+    pub(super) fn read_on(
+        &self,
+        x: Tensor<3>,
+        past: Past,
+        newest: Newest<'_>,
+    ) -> (Tensor<3>, Past) {
+        let distance_bias = newest.distance_bias.cloned();
+        let attention = PastAttention { heads: self.heads, scale: 1.0, distance_bias };
+        let (x, past) = attend_to_past(newest.joined.forward(x), past, newest.reading, &attention);
+        (linear(&self.o, x), past)
+    }
+
+    /// `x` `[texts, 1, d_model]` looks at its source, which it may share with other texts.
+    pub(super) fn look_at(&self, x: Tensor<3>, newest: Newest<'_>) -> Tensor<3> {
+        let [texts, length, _] = x.dims();
+        let queries = share_sources(linear(&self.q, x), newest.source.dims()[0]);
+        let settings = AttentionSettings {
+            heads: self.heads,
+            scale: 1.0,
+            bias: newest.source_bias.cloned(),
+            dropout: None,
+        };
+        let x = cross_attention(queries, newest.source.clone(), &settings);
+        let inner = x.dims()[2];
+        linear(&self.o, x.reshape([texts, length, inner]))
+    }
+
+    /// `[sources, length, d_model]` to `[sources, length, 2 * inner]`, the values behind the keys.
+    pub(super) fn keys_values(&self, source: Tensor<3>) -> Tensor<3> {
+        let keys = linear(&self.k, source.clone());
+        Tensor::cat(vec![keys, linear(&self.v, source)], 2)
+    }
+
+    /// The projections to queries, keys and values as one product.
+    pub(super) fn joined(&self) -> JoinedProjection {
+        JoinedProjection::of([&self.q, &self.k, &self.v])
     }
 }
 

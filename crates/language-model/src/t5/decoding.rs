@@ -1,10 +1,12 @@
 use burn::tensor::{Bool, Int, Tensor};
+use latent_text_kernels::Reading;
 use latent_text_nn::hiding_bias;
 
 use super::T5;
-use super::attention::hide;
+use super::layers::DecoderBlock;
 use crate::LanguageModelError;
-use crate::bart::{DecoderCache, visible_keys};
+use crate::bart::visible_keys;
+use crate::cached::{Fixed, Room, Seen};
 use crate::generation::{self, GeneratedText, GenerationConfig, TextDecoder, TextEnds};
 
 impl T5 {
@@ -25,32 +27,45 @@ impl T5 {
 }
 
 impl TextDecoder for T5 {
-    fn start_cache(
+    fn start(
         &self,
         encoder_states: Tensor<3>,
         encoder_mask: Option<Tensor<2, Bool>>,
-    ) -> DecoderCache {
-        let device = encoder_states.device();
-        let blocks = self.decoder.block.iter();
-        let sources = blocks.map(|block| block.source(encoder_states.clone())).collect();
-        DecoderCache::new(sources, encoder_mask.map(visible_keys), &device)
+        room: Room,
+    ) -> (Fixed, Seen) {
+        let blocks = &self.decoder.block;
+        let keys_values = |block: &DecoderBlock| {
+            block.cross_attention.attention.keys_values(encoder_states.clone())
+        };
+        let on = (&encoder_states.device(), encoder_states.dtype());
+        let sources = blocks.iter().map(keys_values).collect();
+        let joined = |block: &DecoderBlock| block.self_attention.attention.joined();
+        let fixed = Fixed {
+            joined: blocks.iter().map(joined).collect(),
+            positions: None,
+            distance_bias: Some(self.decoder.relative_attention_bias.by_distance(room.tokens)),
+        };
+        let hiding = encoder_mask.map(|mask| hiding_bias(visible_keys(mask)));
+        (fixed, Seen::new(sources, hiding, room, on))
     }
 
-    fn step(&self, ids: Tensor<2, Int>, cache: &mut DecoderCache) -> Tensor<3> {
-        let decoder = &self.decoder;
-        let mut x = decoder.dropout.forward(self.embed(ids));
-        let position = cache.length();
-        let visible = cache.advance();
-        let [_, _, _, capacity] = visible.dims();
-        let bias = decoder.relative_attention_bias.forward(position..position + 1, capacity);
-        let bias = hide(bias, visible);
-        let source_bias = cache.visible_source().map(hiding_bias);
-        for (index, block) in decoder.block.iter().enumerate() {
-            let source = cache.source(index);
-            let seen = |own| cache.append(index, own);
-            x = block.forward(x, bias.clone(), seen, source, source_bias.clone());
-        }
-        decoder.finish(x)
+    fn step(
+        &self,
+        ids: Tensor<2, Int>,
+        reading: &Reading,
+        fixed: &Fixed,
+        seen: Seen,
+    ) -> (Tensor<3>, Seen) {
+        let blocks = &self.decoder.block;
+        let x = self.embed(ids);
+        let (x, seen) = seen.through_layers(x, fixed, reading, |layer, x, past, newest| {
+            blocks[layer].step(x, past, newest)
+        });
+        (self.decoder.finish(x), seen)
+    }
+
+    fn heads(&self) -> usize {
+        self.decoder.block.first().map_or(1, |block| block.self_attention.attention.heads)
     }
 
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {

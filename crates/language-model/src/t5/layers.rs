@@ -1,11 +1,12 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
+use latent_text_kernels::{Past, rms_norm};
 use latent_text_nn::linear;
 
 use super::attention::T5Attention;
 use crate::Activation;
-use crate::bart::KeysValues;
+use crate::cached::Newest;
 
 /// Division by the root mean square, without mean and offset, in f32 (Zhang and Sennrich, 2019).
 #[derive(Module, Debug)]
@@ -16,11 +17,7 @@ pub(super) struct RmsNorm {
 
 impl RmsNorm {
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let dtype = x.dtype();
-        let x = x.cast(FloatDType::F32);
-        let mean_square = x.clone().square().mean_dim(2);
-        let gain = self.weight.val().cast(FloatDType::F32);
-        (x / (mean_square + self.epsilon).sqrt() * gain.unsqueeze()).cast(dtype)
+        rms_norm(x, self.weight.val(), self.epsilon)
     }
 }
 
@@ -33,7 +30,7 @@ pub(super) struct EncoderBlock {
 impl EncoderBlock {
     /// `bias` is added to the logits of the attention.
     pub(super) fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let x = self.self_attention.forward(x, Some(bias), |own| own);
+        let x = self.self_attention.forward(x, bias);
         self.feed_forward.forward(x)
     }
 }
@@ -46,23 +43,28 @@ pub(super) struct DecoderBlock {
 }
 
 impl DecoderBlock {
-    /// `seen` turns the keys and values of `x` into those of all that `x` looks at; `source` are
-    /// those of the encoder's states.
+    /// `bias` and `source_bias` are added to the logits of the attention to `x` itself and to the
+    /// encoder's states, `source`.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
         bias: Tensor<4>,
-        seen: impl FnOnce(KeysValues) -> KeysValues,
-        source: KeysValues,
+        source: Tensor<3>,
         source_bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        let x = self.self_attention.forward(x, Some(bias), seen);
-        let x = self.cross_attention.look_at(x, source, source_bias);
+        let x = self.self_attention.forward(x, bias);
+        let x = self.cross_attention.forward_to(x, source, source_bias);
         self.feed_forward.forward(x)
     }
 
-    pub(super) fn source(&self, encoder_states: Tensor<3>) -> KeysValues {
-        self.cross_attention.attention.keys_values(encoder_states)
+    /// The newest token `x` `[texts, 1, d_model]` of every text.
+    pub(super) fn step(&self, x: Tensor<3>, past: Past, newest: Newest<'_>) -> (Tensor<3>, Past) {
+        let AttentionLayer { attention, layer_norm, .. } = &self.self_attention;
+        let (seen, past) = attention.read_on(layer_norm.forward(x.clone()), past, newest);
+        let x = x + seen;
+        let AttentionLayer { attention, layer_norm, .. } = &self.cross_attention;
+        let x = x.clone() + attention.look_at(layer_norm.forward(x), newest);
+        (self.feed_forward.forward(x), past)
     }
 }
 
@@ -74,18 +76,13 @@ pub(super) struct AttentionLayer {
 }
 
 impl AttentionLayer {
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        bias: Option<Tensor<4>>,
-        seen: impl FnOnce(KeysValues) -> KeysValues,
-    ) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let normed = self.layer_norm.forward(x.clone());
-        let seen = seen(self.attention.keys_values(normed.clone()));
-        x + self.dropout.forward(self.attention.forward(normed, seen, bias))
+        let seen = self.attention.forward(normed.clone(), normed, Some(bias));
+        x + self.dropout.forward(seen)
     }
 
-    fn look_at(&self, x: Tensor<3>, source: KeysValues, bias: Option<Tensor<4>>) -> Tensor<3> {
+    fn forward_to(&self, x: Tensor<3>, source: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let normed = self.layer_norm.forward(x.clone());
         x + self.dropout.forward(self.attention.forward(normed, source, bias))
     }

@@ -20,6 +20,13 @@ impl RelativePositionBias {
     pub(super) fn forward(&self, queries: Range<usize>, keys: usize) -> Tensor<4> {
         self.buckets.bias(self.weight.val(), queries, keys)
     }
+
+    /// What a query adds to its logits of the `count` positions up to its own, by their distance from 0
+    /// on, in f32: `[heads, count]`.
+    pub(super) fn by_distance(&self, count: usize) -> Tensor<2> {
+        let [_, heads] = self.weight.dims();
+        self.forward(count - 1..count, count).reshape([heads, count]).flip([1])
+    }
 }
 
 #[cfg(test)]
