@@ -93,6 +93,9 @@ struct Arguments {
     /// Texts that are sampled together.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
+    /// Keeps the device from recording a denoising step and replaying it, to compare or to save memory.
+    #[arg(long)]
+    no_graphs: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -179,6 +182,7 @@ fn request(arguments: &Arguments) -> Result<Request> {
         steps: arguments.steps,
         sampler: arguments.sampler,
         batch_size: arguments.batch_size,
+        graphs: !arguments.no_graphs,
         ..Request::default()
     })
 }

@@ -10,6 +10,7 @@ use latent_text::denoiser::{
 };
 use latent_text::diffusion::SampleNoise;
 use latent_text::training::optimisation::FlatLayout;
+use latent_text_kernels::Graph;
 
 use crate::arguments::NumberFormat;
 use crate::shapes::Shapes;
@@ -29,6 +30,9 @@ fn tolerance(format: NumberFormat) -> [f32; 2] {
         NumberFormat::Bf16 => [4e-2, 1e-1],
     }
 }
+
+/// Runs of a graph: a plain one, the one that is recorded, and replays.
+const GRAPH_RUNS: u64 = 6;
 
 /// What a network answers.
 struct Answer {
@@ -61,7 +65,7 @@ pub fn run(device: &Device, shapes: &Shapes, formats: &[NumberFormat]) -> Result
         }
     }
     ensure!(failed.is_empty(), "beyond the tolerance in {}", failed.join(" and "));
-    Ok(())
+    formats.iter().try_for_each(|&format| subject.check_graph(device, format))
 }
 
 /// The network and its input, as numbers of the host.
@@ -84,11 +88,47 @@ impl Subject {
         Self { config, shape: shapes.of_batch(BATCH), layout, weights }
     }
 
-    fn answer(&self, device: &Device, format: NumberFormat) -> Result<Answer> {
+    fn network(&self, device: &Device, format: NumberFormat, trained: bool) -> DenoisingNetwork {
         let weights = TensorData::new(self.weights.clone(), [self.weights.len()]);
         let weights = Tensor::from_data(weights, device);
         let fresh = DenoisingNetwork::from(self.config.init(device));
-        let network = self.layout.scatter(fresh, &weights, format.dtype(), true);
+        self.layout.scatter(fresh, &weights, format.dtype(), trained)
+    }
+
+    /// Compares the outputs of a graph with those of plain calls, after all its runs.
+    fn check_graph(&self, device: &Device, format: NumberFormat) -> Result<()> {
+        let network = self.network(device, format, false);
+        let predict = |(z, alpha, estimate): (Tensor<3>, Tensor<1>, Tensor<3>)| {
+            let self_cond = Some(SelfCondition { estimate, present: None });
+            let conditions = Conditions { self_cond, ..Conditions::default() };
+            network.forward(z, NetworkTime { alpha, step: None }, conditions)
+        };
+        let mut graph = Graph::new(device, predict);
+        let mut runs = Vec::new();
+        for run in 0..GRAPH_RUNS {
+            let mut source = SampleNoise::new(3 + run, 0..BATCH as u64);
+            let [z, estimate] = [(); 2].map(|()| source.normal(self.shape, device));
+            let alpha = Tensor::full([BATCH], 0.1 + 0.1 * run as f64, device);
+            let inputs = (z, alpha, estimate);
+            runs.push((inputs.clone(), graph.run(inputs)));
+        }
+        let recorded = if graph.is_recorded() { "recorded and replayed" } else { "NOT RECORDED" };
+        let mut worst = 0.0;
+        for (inputs, found) in runs {
+            let [found, expected] =
+                [found, predict(inputs)].map(|output| numbers(output.cast(FloatDType::F32)));
+            let error = error(&found?, &expected?, 0.0);
+            // Not `max`, which passes over what is no number.
+            worst = if error > worst || error.is_nan() { error } else { worst };
+        }
+        let most = tolerance(format)[0];
+        println!("{format} graph ({recorded}): {worst:.2e} (at most {most:.0e})");
+        ensure!(worst <= most, "beyond the tolerance in {format} as a graph");
+        Ok(())
+    }
+
+    fn answer(&self, device: &Device, format: NumberFormat) -> Result<Answer> {
+        let network = self.network(device, format, true);
         let mut source = SampleNoise::new(2, 0..BATCH as u64);
         let [z, estimate, target] = [(); 3].map(|()| source.normal(self.shape, device).autodiff());
         let alpha = Tensor::<1>::from_floats([0.05, 0.3, 0.7, 0.95], device).autodiff();

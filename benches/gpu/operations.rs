@@ -95,7 +95,7 @@ impl Check {
                 |it| plain::rms_norm(it[0].clone(), row(&it[1]), EPSILON),
             )?;
             let of_sum = |it: Inputs, of: fn(_, _, _, _, f64) -> Tensor<2>| {
-                of(it[0].clone(), it[4].clone(), row(&it[1]), row(&it[2]), EPSILON)
+                of(it[0].clone(), it[1].clone(), row(&it[2]), row(&it[3]), EPSILON)
             };
             let terms = [0, 4, 1, 2].map(|i| inputs[i].clone());
             self.compare(

@@ -1,7 +1,9 @@
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use latent_text_kernels::{AttentionSettings, DropoutSite, cross_attention, self_attention};
+use latent_text_kernels::{
+    AttentionSettings, DropoutSite, Mapping, Tensors, cross_attention, self_attention,
+};
 use latent_text_nn::{JoinedLinear, layer_norm, linear, linear_onto};
 
 use crate::transformer::TransformerShape;
@@ -28,6 +30,12 @@ pub(crate) struct CrossAttention {
 /// What an attention to a context sees: `[batch, length, 2 * dim]`, the values behind the keys.
 #[derive(Clone, Debug)]
 pub(crate) struct KeysValues(Tensor<3>);
+
+impl Tensors for KeysValues {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self(self.0.map_tensors(mapping))
+    }
+}
 
 impl SelfAttention {
     pub(crate) fn new(shape: &TransformerShape, device: &Device) -> Self {

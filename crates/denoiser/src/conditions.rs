@@ -1,4 +1,5 @@
 use burn::tensor::{Bool, Int, Tensor};
+use latent_text_kernels::{Mapping, Tensors};
 
 use crate::context::Context;
 
@@ -47,3 +48,29 @@ pub struct Source {
 /// Takes `2 * depth * batch * tokens * dim` numbers of memory.
 #[derive(Clone, Debug)]
 pub struct SourceContext(pub(crate) Context);
+
+impl Tensors for Conditions {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self {
+            self_cond: self.self_cond.map_tensors(mapping),
+            classes: self.classes.map_tensors(mapping),
+            source: self.source.map_tensors(mapping),
+            mask: self.mask.map_tensors(mapping),
+        }
+    }
+}
+
+impl Tensors for SelfCondition {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self {
+            estimate: self.estimate.map_tensors(mapping),
+            present: self.present.map_tensors(mapping),
+        }
+    }
+}
+
+impl Tensors for SourceContext {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self(self.0.map_tensors(mapping))
+    }
+}

@@ -1,4 +1,5 @@
 use burn::tensor::{Bool, Int, Tensor};
+use latent_text_kernels::{Mapping, Tensors};
 
 use crate::attention::KeysValues;
 
@@ -9,6 +10,12 @@ pub(crate) struct Context {
     pub(crate) layers: Vec<KeysValues>,
     /// Where the context is real, `[batch, length]`; none if everywhere.
     pub(crate) mask: Option<Tensor<2, Bool>>,
+}
+
+impl Tensors for Context {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self { layers: self.layers.map_tensors(mapping), mask: self.mask.map_tensors(mapping) }
+    }
 }
 
 impl Context {

@@ -1,5 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
+use latent_text_kernels::{Mapping, Tensors};
 
 use crate::{Conditions, Denoiser, EncoderSpaceDenoiser, Source, SourceContext};
 
@@ -40,7 +41,20 @@ impl NetworkTime {
     }
 }
 
+impl Tensors for NetworkTime {
+    fn map_tensors(&self, mapping: &mut Mapping<'_>) -> Self {
+        Self { alpha: self.alpha.map_tensors(mapping), step: self.step.map_tensors(mapping) }
+    }
+}
+
 impl DenoisingNetwork {
+    /// Whether [`forward`](Self::forward) takes tensors only from its arguments and parameters, so that a
+    /// [`Graph`](latent_text_kernels::Graph) can record it on every device that records. An encoder-space
+    /// denoiser gets its relative positions from the host.
+    pub fn is_recordable(&self) -> bool {
+        matches!(self, Self::Latent(_))
+    }
+
     /// The network's output for every latent vector, in the dtype of `z`; see [`Denoiser::forward`] and
     /// [`EncoderSpaceDenoiser::forward`].
     ///

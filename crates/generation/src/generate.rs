@@ -98,6 +98,7 @@ impl LatentText {
             guidance,
             seed: request.seed,
         };
+        let mut networks = self.networks(&run, request.graphs)?;
         let decoding = request.decoding.as_ref().unwrap_or(&self.config.decoding);
         let first_only = matches!(rule, Rule::First) && !request.with_candidates;
         let candidates = if first_only { 1 } else { request.candidates };
@@ -110,7 +111,15 @@ impl LatentText {
             let lengths = self.lengths_of(batch, &run.lengths, &conditions)?;
             let guidance =
                 run.guidance.of_batch(batch, &lengths, self.device(), wrap.as_deref_mut())?;
-            let x0 = self.sample(&run, batch, &conditions, &lengths, &*guidance, &mut on_step)?;
+            let x0 = self.sample(
+                &run,
+                &mut networks,
+                batch,
+                &conditions,
+                &lengths,
+                &*guidance,
+                &mut on_step,
+            )?;
             if wrap.is_some() {
                 check_finite(batch, &x0)?;
             }

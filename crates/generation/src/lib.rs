@@ -13,6 +13,7 @@ mod lengths;
 mod likelihood;
 mod masking;
 mod model;
+mod networks;
 mod own_guidance;
 mod real_guidance;
 mod request;

@@ -1,18 +1,15 @@
 use std::ops::ControlFlow;
 
-use burn::tensor::{Bool, Int, Tensor};
 use latent_text_autoencoder::Latents;
-use latent_text_denoiser::{Conditions, DenoisingNetwork, NetworkTime, SelfCondition};
 use latent_text_diffusion::sampler::Pass;
-use latent_text_diffusion::{
-    DenoiserInput, Guidance, SampleNoise, SamplerPlan, StepReport, sample_guided,
-};
+use latent_text_diffusion::{Guidance, SampleNoise, SamplerPlan, StepReport, sample_guided};
 
 use crate::batch::Batch;
 use crate::conditions::{BatchConditions, TextConditions};
 use crate::guiding::CheckedGuidance;
 use crate::lengths::RowLengths;
-use crate::masking::{RowNoise, masked};
+use crate::masking::RowNoise;
+use crate::networks::Networks;
 use crate::{GenerationError, LatentText, Request, StepPreview};
 
 /// What is the same for all batches of a request.
@@ -22,14 +19,6 @@ pub(crate) struct Run<'a> {
     pub(crate) lengths: RowLengths<'a>,
     pub(crate) guidance: CheckedGuidance,
     pub(crate) seed: u64,
-}
-
-/// A network and what it is told in every step.
-struct Network<'a> {
-    denoiser: &'a DenoisingNetwork,
-    conditions: Conditions,
-    /// Number of noise levels of a discrete schedule.
-    entries: Option<usize>,
 }
 
 impl LatentText {
@@ -54,6 +43,7 @@ impl LatentText {
     pub(crate) fn sample(
         &self,
         run: &Run<'_>,
+        networks: &mut Networks<'_>,
         batch: Batch,
         conditions: &BatchConditions,
         lengths: &[usize],
@@ -67,7 +57,7 @@ impl LatentText {
             mask: mask.clone(),
         };
         self.check_second_prediction(run, guidance)?;
-        let [conditional, unconditional] = self.networks(run, conditions, &mask)?;
+        networks.tell(conditions, mask.as_ref());
         let x0 = sample_guided(
             &run.plan,
             [batch.rows(), longest, self.autoencoder.latent_dim()],
@@ -75,8 +65,8 @@ impl LatentText {
             self.device(),
             guidance,
             |input, pass| match pass {
-                Pass::Conditional => conditional.predict(input),
-                Pass::Unconditional => unconditional.predict(input),
+                Pass::Conditional => networks.first.predict(input),
+                Pass::Unconditional => networks.second.predict(input),
             },
             |report: StepReport<'_>| {
                 let x0 = Latents { values: report.x0.clone(), mask: mask.clone() };
@@ -118,51 +108,4 @@ impl LatentText {
         }
         Ok(())
     }
-
-    /// What makes the conditional prediction, and what makes the one that guidance leads away from: a
-    /// weaker denoiser under the same conditions, or the denoiser without any.
-    fn networks(
-        &self,
-        run: &Run<'_>,
-        conditions: &BatchConditions,
-        mask: &Option<Tensor<2, Bool>>,
-    ) -> Result<[Network<'_>; 2], GenerationError> {
-        let entries = self.config.schedule.init()?.table_len();
-        let alone = || Conditions { mask: mask.clone(), ..Conditions::default() };
-        let conditioned = |denoiser| Network {
-            denoiser,
-            conditions: Conditions {
-                classes: conditions.classes.clone(),
-                source: conditions.source.clone().map(|source| denoiser.read_source(source)),
-                ..alone()
-            },
-            entries,
-        };
-        let weaker = self.weaker_denoiser.as_ref().filter(|_| run.guidance.by_weaker());
-        let second = match weaker {
-            Some(weaker) => conditioned(weaker),
-            None => Network { denoiser: &self.denoiser, conditions: alone(), entries },
-        };
-        Ok([conditioned(&self.denoiser), second])
-    }
-}
-
-impl Network<'_> {
-    /// The prediction, with zeros where there is padding.
-    fn predict(&self, input: DenoiserInput) -> Tensor<3> {
-        let DenoiserInput { z, alpha, time, self_cond, .. } = input;
-        let step = self.entries.map(|entries| nearest_entry(time, entries, &z));
-        let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
-        let conditions = Conditions { self_cond, ..self.conditions.clone() };
-        // Equal for all rows, so that one is enough.
-        let alpha = alpha.slice(0..1);
-        let output = self.denoiser.forward(z, NetworkTime { alpha, step }, conditions);
-        masked(output, self.conditions.mask.as_ref())
-    }
-}
-
-/// The entry of a noise table of so many that is nearest to a time, one for all rows of `z`.
-fn nearest_entry(time: f64, entries: usize, z: &Tensor<3>) -> Tensor<1, Int> {
-    let entry = (time * (entries - 1) as f64).round() as i64;
-    Tensor::full([1], entry, &z.device())
 }

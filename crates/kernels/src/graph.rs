@@ -51,7 +51,8 @@ use recorder::Recorder;
 /// The first three can't be noticed on every device: check a closure with a test that compares runs of its
 /// graph to plain calls.
 ///
-/// A graph belongs to the thread that it was made on.
+/// A graph belongs to the thread that it was made on. While it records, for about as long as a plain call takes,
+/// no other thread should work on the device: CUDA refuses new memory to all of them.
 pub struct Graph<'a, I, O, S = ()> {
     step: Box<Step<'a, I, O, S>>,
     /// None only while it is in use.
@@ -104,7 +105,7 @@ impl<'a, I: Tensors, O: Tensors, S: Tensors> Graph<'a, I, O, S> {
     pub fn run(&mut self, inputs: I) -> O {
         let state = self.take_state();
         let (state, outputs) = match self.recorder.run(&*self.step, state, inputs) {
-            Run::Replayed { state, outputs } => (state, outputs),
+            Run::Done { state, outputs } => (state, outputs),
             Run::ToDo { state, inputs } => (self.step)(state, inputs),
         };
         self.state = Some(state);
@@ -139,9 +140,9 @@ const PANICKED: &str = "a graph can't be used after its closure has panicked";
 
 /// What a recorder has done with a run.
 enum Run<I, O, S> {
-    /// It was replayed.
+    /// It is done.
     #[cfg_attr(not(feature = "cube"), expect(dead_code, reason = "nothing is recorded"))]
-    Replayed { state: S, outputs: O },
+    Done { state: S, outputs: O },
     /// The closure is to be called.
     ToDo { state: S, inputs: I },
 }

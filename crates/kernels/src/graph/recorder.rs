@@ -49,7 +49,7 @@ impl<I, O> Recorder<I, O> {
 }
 
 impl<I: Tensors, O: Tensors> Recorder<I, O> {
-    /// Replays a step if it is recorded, or was to be recorded now.
+    /// Replays a step if it is recorded, if need be from now on.
     pub(super) fn run<S: Tensors>(
         &mut self,
         step: &Step<'_, I, O, S>,
@@ -66,13 +66,7 @@ impl<I: Tensors, O: Tensors> Recorder<I, O> {
         };
         let run = match self.has(&form) {
             true => self.replay(state, inputs),
-            false => {
-                // Its state would stay behind.
-                if !Form::of(&state).is_empty() {
-                    self.recording = None;
-                }
-                Run::ToDo { state, inputs }
-            }
+            false => self.call(step, state, inputs),
         };
         self.last = Some(form);
         run
@@ -104,12 +98,25 @@ impl<I: Tensors, O: Tensors> Recorder<I, O> {
     fn replay<S>(&mut self, state: S, inputs: I) -> Run<I, O, S> {
         let Some(recording) = &mut self.recording else { return Run::ToDo { state, inputs } };
         match recording.replay(&inputs) {
-            Ok(outputs) => Run::Replayed { state, outputs },
+            Ok(outputs) => Run::Done { state, outputs },
             Err(error) => {
                 self.give_up(&error);
                 Run::ToDo { state, inputs }
             }
         }
+    }
+
+    /// Sees to it that the closure is called; where there is a recording, its state stays with it.
+    fn call<S: Tensors>(&mut self, step: &Step<'_, I, O, S>, state: S, inputs: I) -> Run<I, O, S> {
+        let Some(recording) = &self.recording else { return Run::ToDo { state, inputs } };
+        if Form::of(&state).is_empty() {
+            return Run::ToDo { state, inputs };
+        }
+        let (state, outputs) = recording.call(step, &state, inputs).unwrap_or_else(|called| {
+            self.recording = None;
+            called
+        });
+        Run::Done { state, outputs }
     }
 
     /// A state that stays as it is from the recording's own.

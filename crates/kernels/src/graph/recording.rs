@@ -68,18 +68,22 @@ pub(super) fn record<I: Tensors, O: Tensors, S: Tensors>(
         Ok(turn) => turn,
     };
     let inputs = map(inputs, copied);
-    let pass = Pass { device, step, inputs: &inputs };
     let own = map(state, copied);
+    let pass = || {
+        let next = step(same(&own), same(&inputs));
+        settle(device, &own, next).map_err(|_| RecordingError::State)
+    };
     let window = Window::prepare(device)?;
     for _ in 0..WARM_UPS {
-        let kept = pass.run(&own)?;
+        let kept = pass()?;
         // Nobody computes what nobody holds.
         Dispatch::sync(device.as_dispatch()).map_err(RecordingError::Record)?;
         drop(kept);
     }
     let window = window.open()?;
-    let (_, outputs) = pass.run(&own)?;
+    let (kept, outputs) = pass()?;
     let graph = window.close()?;
+    drop(kept);
     let own = overwrite_all(&own, state);
     let (device, stream, form) = (device.clone(), StreamId::current(), form.clone());
     Ok(Some((Recording { device, graph, stream, form, inputs, outputs }, own)))
@@ -111,6 +115,17 @@ impl<I: Tensors, O: Tensors> Recording<I, O> {
         Ok(map(&self.outputs, copied))
     }
 
+    /// Calls the closure on other inputs. The state is the recording's own again, unless it has another form
+    /// now.
+    pub(super) fn call<S: Tensors>(
+        &self,
+        step: &Step<'_, I, O, S>,
+        own: &S,
+        inputs: I,
+    ) -> Result<(S, O), (S, O)> {
+        settle(&self.device, own, step(same(own), inputs))
+    }
+
     /// A copy of the recording's state.
     pub(super) fn state<S: Tensors>(&self, own: &S) -> S {
         let state = map(own, copied);
@@ -125,37 +140,31 @@ impl<I: Tensors, O: Tensors> Recording<I, O> {
     }
 }
 
-/// A step on the recording's own inputs and state.
-struct Pass<'a, I, O, S> {
-    device: &'a Device,
-    step: &'a Step<'a, I, O, S>,
-    inputs: &'a I,
-}
-
-impl<I: Tensors, O: Tensors, S: Tensors> Pass<'_, I, O, S> {
-    /// Runs it and leaves the next state in `own`, which is given back with the outputs in buffers of their
-    /// own. Both must be kept until the work is launched.
-    ///
-    /// Burn's fusion does not know that a buffer changes and may change the order of operations, so that all
-    /// that read it must be launched before.
-    fn run(&self, own: &S) -> Result<(S, O), RecordingError> {
-        let (state, outputs) = (self.step)(same(own), same(self.inputs));
-        let outputs = map(&outputs, copied);
-        let form = Form::of(own);
-        if form.is_empty() {
-            return Ok((state, outputs));
-        }
-        if Form::of(&state) != form {
-            return Err(RecordingError::State);
-        }
-        let mut places = flat(own).into_iter();
-        let state = map(&state, |tensor| match places.next() {
-            Some(place) => copied_from_elsewhere(tensor, place),
-            None => tensor,
-        });
-        launch_queued(self.device);
-        Ok((overwrite_all(own, &state), outputs))
+/// Leaves the next state in `own`, which is given back with the outputs in buffers of their own; what was
+/// given if the next state has another form. Both must be kept until the work is launched.
+///
+/// Burn's fusion does not know that a buffer changes and may change the order of operations, so that all
+/// that read it must be launched before.
+fn settle<O: Tensors, S: Tensors>(
+    device: &Device,
+    own: &S,
+    (state, outputs): (S, O),
+) -> Result<(S, O), (S, O)> {
+    let form = Form::of(own);
+    if Form::of(&state) != form {
+        return Err((state, outputs));
     }
+    let outputs = map(&outputs, copied);
+    if form.is_empty() {
+        return Ok((state, outputs));
+    }
+    let mut places = flat(own).into_iter();
+    let state = map(&state, |tensor| match places.next() {
+        Some(place) => copied_from_elsewhere(tensor, place),
+        None => tensor,
+    });
+    launch_queued(device);
+    Ok((overwrite_all(own, &state), outputs))
 }
 
 /// `own` with the values of `with`, which has the same form.
