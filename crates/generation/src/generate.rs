@@ -8,7 +8,7 @@ use crate::batch::Batch;
 use crate::conditions::TextConditions;
 use crate::guiding::Wrap;
 use crate::own_guidance::OwnGuidance;
-use crate::sampling::Run;
+use crate::sampling::{Rows, Run};
 use crate::{Choice, Generated, GenerationError, GuidedRows, LatentText, Request, StepPreview};
 
 impl LatentText {
@@ -111,15 +111,8 @@ impl LatentText {
             let lengths = self.lengths_of(batch, &run.lengths, &conditions)?;
             let guidance =
                 run.guidance.of_batch(batch, &lengths, self.device(), wrap.as_deref_mut())?;
-            let x0 = self.sample(
-                &run,
-                &mut networks,
-                batch,
-                &conditions,
-                &lengths,
-                &*guidance,
-                &mut on_step,
-            )?;
+            let rows = Rows { batch, conditions: &conditions, lengths: &lengths };
+            let x0 = self.sample(&run, &mut networks, rows, &*guidance, &mut on_step)?;
             if wrap.is_some() {
                 check_finite(batch, &x0)?;
             }

@@ -21,6 +21,15 @@ pub(crate) struct Run<'a> {
     pub(crate) seed: u64,
 }
 
+/// A batch and what its rows are told.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) batch: Batch,
+    pub(crate) conditions: &'a BatchConditions,
+    /// Number of latents of each row.
+    pub(crate) lengths: &'a [usize],
+}
+
 impl LatentText {
     pub(crate) fn plan(&self, request: &Request) -> Result<SamplerPlan, GenerationError> {
         let sampling = &self.config.sampling;
@@ -39,17 +48,16 @@ impl LatentText {
     }
 
     /// The latents of a batch in the space that the diffusion runs in, `[rows, latents, dim]`, of which
-    /// each row has as many as `lengths` says, led by `guidance`.
+    /// each row has as many as its length says, led by `guidance`.
     pub(crate) fn sample(
         &self,
         run: &Run<'_>,
         networks: &mut Networks<'_>,
-        batch: Batch,
-        conditions: &BatchConditions,
-        lengths: &[usize],
+        rows: Rows<'_>,
         guidance: &dyn Guidance<3>,
         on_step: &mut impl FnMut(StepPreview<'_>) -> ControlFlow<()>,
     ) -> Result<Latents, GenerationError> {
+        let Rows { batch, conditions, lengths } = rows;
         let (mask, longest) = self.mask_of(lengths)?;
         let mut noise = RowNoise {
             noise: SampleNoise::new(run.seed, batch.streams()),

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 /// Lets this program keep the GPU kernels that it compiles and tunes, for its next run: to be called before
 /// the first use of a device. Needs the feature `persistence`.
 ///
-/// They are kept in one file, `latent-text.db` in CubeCL's folder below the user's cache directory
-/// (`~/.cache/cubecl` on Linux), which may be deleted at any time; the environment variable
-/// `CUBECL_ENVIRONMENT` names another. Where the file can't be written, the program runs as if it kept
-/// nothing.
+/// They are kept in a small database, `latent-text.db` in CubeCL's folder below the user's cache directory
+/// (`~/.cache/cubecl` on Linux), which may be deleted whenever no program runs; the environment variable
+/// `CUBECL_ENVIRONMENT` names another. Where it can't be written, the program runs as if it kept nothing.
 ///
 /// Returns the folder, or none if nothing was changed: without the feature, after the first use of a GPU, or
 /// where the user has settings of CubeCL, in `cubecl.toml` or `burn.toml` in the current folder or one above
