@@ -31,6 +31,9 @@ pub(super) struct Recording<I, O> {
     outputs: O,
 }
 
+/// A recording and its own state.
+type Recorded<I, O, S> = (Recording<I, O>, S);
+
 /// Why there is no recording, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordingError {
@@ -52,7 +55,7 @@ pub(super) fn record<I: Tensors, O: Tensors, S: Tensors>(
     state: &S,
     inputs: &I,
     form: &Form,
-) -> Result<Option<(Recording<I, O>, S)>, RecordingError> {
+) -> Result<Option<Recorded<I, O, S>>, RecordingError> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     let recordable = Kernels::of(device) == Kernels::Cube
