@@ -8,6 +8,9 @@ use crate::{DropoutSite, Kernels, plain};
 /// The most queries that GPUs have a kernel of their own for.
 const FEW_QUERIES: usize = 8;
 
+/// A logit far below any real one, yet finite: a row with nothing to see stays free of NaN.
+pub const HIDDEN_LOGIT: f32 = -1e30;
+
 /// How attention is computed.
 #[derive(Clone, Debug)]
 pub struct AttentionSettings {

@@ -20,7 +20,7 @@ pub mod plain;
 
 use burn::tensor::{DType, Device, Tensor};
 
-pub use attention::{AttentionSettings, cross_attention, self_attention};
+pub use attention::{AttentionSettings, HIDDEN_LOGIT, cross_attention, self_attention};
 pub use decoding::{Past, PastAttention, Reading, attend_to_past};
 pub use dropout::{DropoutSeed, DropoutSite};
 pub use flat::{Joiner, Place, Splitter};

@@ -9,12 +9,9 @@ use burn::tensor::{DType, FloatDType, Tensor, TensorData, activation};
 
 use crate::decoding::positions;
 use crate::{
-    AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSite, Past, PastAttention,
-    Reading,
+    AdamWState, AdamWStep, AttentionSettings, DecayRanges, DropoutSite, HIDDEN_LOGIT, Past,
+    PastAttention, Reading,
 };
-
-/// Far below any real logit, yet finite.
-const HIDDEN_LOGIT: f32 = -1e30;
 
 /// See [`linear`](crate::linear()).
 pub fn linear<const D: usize>(

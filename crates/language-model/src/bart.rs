@@ -163,12 +163,7 @@ fn position_rows(table: Tensor<2>, length: usize) -> Tensor<2> {
 }
 
 /// The bias of attention to texts with this mask `[batch, length]`: `[batch, 1, 1, length]`.
-fn hide_padding(mask: Tensor<2, Bool>) -> Tensor<4> {
-    hiding_bias(visible_keys(mask))
-}
-
-/// `[batch, keys]` to `[batch, 1, 1, keys]`.
-pub(crate) fn visible_keys(mask: Tensor<2, Bool>) -> Tensor<4, Bool> {
-    let [batch, keys] = mask.dims();
-    mask.reshape([batch, 1, 1, keys])
+pub(crate) fn hide_padding(mask: Tensor<2, Bool>) -> Tensor<4> {
+    let [batch, length] = mask.dims();
+    hiding_bias(mask.reshape([batch, 1, 1, length]))
 }

@@ -5,5 +5,5 @@ mod projection;
 mod seen;
 
 pub(crate) use self::cache::DecoderCache;
-pub(crate) use self::projection::JoinedProjection;
-pub(crate) use self::seen::{Fixed, Newest, Room, Seen, share_sources};
+pub(crate) use self::projection::{JoinedProjection, keys_values};
+pub(crate) use self::seen::{Fixed, Newest, Room, Seen};

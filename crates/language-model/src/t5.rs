@@ -13,10 +13,9 @@ use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::{Bool, Int, Tensor};
 use latent_text_nn::{embedding, hiding_bias, linear, unembedding};
 
-use self::attention::hide;
 use self::layers::{DecoderBlock, EncoderBlock, RmsNorm};
 use self::position_bias::RelativePositionBias;
-use crate::bart::visible_keys;
+use crate::bart::hide_padding;
 use crate::generation::TextEnds;
 
 pub use self::config::{T5Config, T5Family, T5FeedForward};
@@ -75,7 +74,7 @@ impl T5 {
         let [_, length] = input_ids.dims();
         let mut bias = encoder.relative_attention_bias.forward(0..length, length);
         if let Some(mask) = attention_mask {
-            bias = hide(bias, visible_keys(mask));
+            bias = bias + hide_padding(mask);
         }
         let x = encoder.dropout.forward(self.embed(input_ids));
         let x = encoder.block.iter().fold(x, |x, block| block.forward(x, bias.clone()));
@@ -101,8 +100,8 @@ impl T5 {
         let mut x = decoder.dropout.forward(self.embed(decoder_input_ids));
         let past = Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device()).bool_not();
         let bias = decoder.relative_attention_bias.forward(0..length, length);
-        let bias = hide(bias, past.unsqueeze());
-        let source_bias = encoder_mask.map(|mask| hiding_bias(visible_keys(mask)));
+        let bias = bias + hiding_bias(past.unsqueeze());
+        let source_bias = encoder_mask.map(hide_padding);
         for block in &decoder.block {
             x = block.forward(x, bias.clone(), encoder_states.clone(), source_bias.clone());
         }

@@ -1,9 +1,6 @@
 use burn::nn::Dropout;
 use burn::tensor::{Bool, FloatDType, Tensor, activation};
-use latent_text_kernels::{AttentionSettings, cross_attention, is_fused_for};
-
-/// Far below any real logit, yet finite: a row with nothing to see stays free of NaN.
-const HIDDEN_LOGIT: f32 = -1e30;
+use latent_text_kernels::{AttentionSettings, HIDDEN_LOGIT, cross_attention, is_fused_for};
 
 /// How queries attend to keys.
 #[derive(Debug, Clone)]

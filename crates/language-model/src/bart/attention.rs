@@ -1,12 +1,10 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::Tensor;
-use latent_text_kernels::{
-    AttentionSettings, Past, PastAttention, attend_to_past, cross_attention,
-};
+use latent_text_kernels::Past;
 use latent_text_nn::{Attention, linear};
 
-use crate::cached::{JoinedProjection, Newest, share_sources};
+use crate::cached::{JoinedProjection, Newest, keys_values};
 
 #[derive(Module, Debug)]
 pub(super) struct BartAttention {
@@ -41,30 +39,19 @@ impl BartAttention {
         past: Past,
         newest: Newest<'_>,
     ) -> (Tensor<3>, Past) {
-        let attention =
-            PastAttention { heads: self.heads, scale: self.scale(), distance_bias: None };
-        let (x, past) = attend_to_past(newest.joined.forward(x), past, newest.reading, &attention);
+        let (x, past) = newest.attend_to_past(x, past, self.heads, self.scale());
         (linear(&self.out_proj, x), past)
     }
 
     /// `x` `[texts, 1, d_model]` looks at its source, which it may share with other texts.
     pub(super) fn look_at(&self, x: Tensor<3>, newest: Newest<'_>) -> Tensor<3> {
-        let shape = x.dims();
-        let queries = share_sources(linear(&self.q_proj, x), newest.source.dims()[0]);
-        let settings = AttentionSettings {
-            heads: self.heads,
-            scale: self.scale(),
-            bias: newest.source_bias.cloned(),
-            dropout: None,
-        };
-        let x = cross_attention(queries, newest.source.clone(), &settings);
-        linear(&self.out_proj, x.reshape(shape))
+        let queries = linear(&self.q_proj, x);
+        linear(&self.out_proj, newest.attend_to_source(queries, self.heads, self.scale()))
     }
 
     /// `[sources, length, d_model]` to `[sources, length, 2 * d_model]`, the values behind the keys.
     pub(super) fn keys_values(&self, source: Tensor<3>) -> Tensor<3> {
-        let keys = linear(&self.k_proj, source.clone());
-        Tensor::cat(vec![keys, linear(&self.v_proj, source)], 2)
+        keys_values(&self.k_proj, &self.v_proj, source)
     }
 
     /// The projections to queries, keys and values as one product.

@@ -1,6 +1,7 @@
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use latent_text_kernels::linear;
+use latent_text_nn as nn;
 
 /// Linear layers that read the same input, put together for one product.
 #[derive(Debug)]
@@ -25,4 +26,10 @@ impl JoinedProjection {
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         linear(x, self.weight.clone(), self.bias.clone())
     }
+}
+
+/// Keys and values of sources `[sources, length, d_model]`, the values behind the keys:
+/// `[sources, length, 2 * inner]`.
+pub(crate) fn keys_values(keys: &Linear, values: &Linear, source: Tensor<3>) -> Tensor<3> {
+    Tensor::cat(vec![nn::linear(keys, source.clone()), nn::linear(values, source)], 2)
 }

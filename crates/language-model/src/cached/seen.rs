@@ -1,5 +1,8 @@
 use burn::tensor::{DType, Device, Int, Tensor};
-use latent_text_kernels::{Mapping, Past, Reading, Tensors};
+use latent_text_kernels::{
+    AttentionSettings, Mapping, Past, PastAttention, Reading, Tensors, attend_to_past,
+    cross_attention,
+};
 
 use super::JoinedProjection;
 
@@ -41,6 +44,35 @@ pub(crate) struct Newest<'a> {
     pub(crate) distance_bias: Option<&'a Tensor<2>>,
     pub(crate) source: &'a Tensor<3>,
     pub(crate) source_bias: Option<&'a Tensor<4>>,
+}
+
+impl Newest<'_> {
+    /// What `x` `[texts, 1, d_model]` sees of the tokens so far, `[texts, 1, inner]`; the layer's past goes
+    /// in and out.
+    pub(crate) fn attend_to_past(
+        self,
+        x: Tensor<3>,
+        past: Past,
+        heads: usize,
+        scale: f64,
+    ) -> (Tensor<3>, Past) {
+        let attention = PastAttention { heads, scale, distance_bias: self.distance_bias.cloned() };
+        attend_to_past(self.joined.forward(x), past, self.reading, &attention)
+    }
+
+    /// What `queries` `[texts, 1, inner]` see of their sources, in the same shape.
+    pub(crate) fn attend_to_source(
+        self,
+        queries: Tensor<3>,
+        heads: usize,
+        scale: f64,
+    ) -> Tensor<3> {
+        let shape = queries.dims();
+        let bias = self.source_bias.cloned();
+        let settings = AttentionSettings { heads, scale, bias, dropout: None };
+        let queries = share_sources(queries, self.source.dims()[0]);
+        cross_attention(queries, self.source.clone(), &settings).reshape(shape)
+    }
 }
 
 impl Fixed {
@@ -119,7 +151,7 @@ impl Tensors for Seen {
 
 /// Rows of `[texts, queries, dim]` that look at the same of so many sources as one row with more
 /// queries: `[sources, queries * texts / sources, dim]`.
-pub(crate) fn share_sources(x: Tensor<3>, sources: usize) -> Tensor<3> {
+fn share_sources(x: Tensor<3>, sources: usize) -> Tensor<3> {
     let [texts, queries, dim] = x.dims();
     if texts == sources { x } else { x.reshape([sources, texts / sources * queries, dim]) }
 }

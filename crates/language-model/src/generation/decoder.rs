@@ -1,5 +1,4 @@
 use burn::tensor::{Bool, Int, Tensor};
-
 use latent_text_kernels::Reading;
 
 use crate::cached::{Fixed, Room, Seen};

@@ -1,12 +1,13 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{Bool, Tensor};
-use latent_text_kernels::{
-    AttentionSettings, Past, PastAttention, attend_to_past, cross_attention,
-};
-use latent_text_nn::{Attention, hiding_bias, linear};
+use burn::tensor::Tensor;
+use latent_text_kernels::Past;
+use latent_text_nn::{Attention, linear};
 
-use crate::cached::{JoinedProjection, Newest, share_sources};
+use crate::cached::{JoinedProjection, Newest, keys_values};
+
+/// T5 does not scale the products of queries and keys.
+const SCALE: f64 = 1.0;
 
 /// Attention without scale and without biases of its projections.
 #[derive(Module, Debug)]
@@ -29,7 +30,7 @@ impl T5Attention {
         bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
         let attention =
-            Attention { heads: self.heads, scale: 1.0, bias, dropout: Some(&self.dropout) };
+            Attention { heads: self.heads, scale: SCALE, bias, dropout: Some(&self.dropout) };
         let (keys, values) = (linear(&self.k, source.clone()), linear(&self.v, source));
         linear(&self.o, attention.forward(linear(&self.q, x), keys, values))
     }
@@ -41,40 +42,22 @@ impl T5Attention {
         past: Past,
         newest: Newest<'_>,
     ) -> (Tensor<3>, Past) {
-        let distance_bias = newest.distance_bias.cloned();
-        let attention = PastAttention { heads: self.heads, scale: 1.0, distance_bias };
-        let (x, past) = attend_to_past(newest.joined.forward(x), past, newest.reading, &attention);
+        let (x, past) = newest.attend_to_past(x, past, self.heads, SCALE);
         (linear(&self.o, x), past)
     }
 
     /// `x` `[texts, 1, d_model]` looks at its source, which it may share with other texts.
     pub(super) fn look_at(&self, x: Tensor<3>, newest: Newest<'_>) -> Tensor<3> {
-        let [texts, length, _] = x.dims();
-        let queries = share_sources(linear(&self.q, x), newest.source.dims()[0]);
-        let settings = AttentionSettings {
-            heads: self.heads,
-            scale: 1.0,
-            bias: newest.source_bias.cloned(),
-            dropout: None,
-        };
-        let x = cross_attention(queries, newest.source.clone(), &settings);
-        let inner = x.dims()[2];
-        linear(&self.o, x.reshape([texts, length, inner]))
+        linear(&self.o, newest.attend_to_source(linear(&self.q, x), self.heads, SCALE))
     }
 
     /// `[sources, length, d_model]` to `[sources, length, 2 * inner]`, the values behind the keys.
     pub(super) fn keys_values(&self, source: Tensor<3>) -> Tensor<3> {
-        let keys = linear(&self.k, source.clone());
-        Tensor::cat(vec![keys, linear(&self.v, source)], 2)
+        keys_values(&self.k, &self.v, source)
     }
 
     /// The projections to queries, keys and values as one product.
     pub(super) fn joined(&self) -> JoinedProjection {
         JoinedProjection::of([&self.q, &self.k, &self.v])
     }
-}
-
-/// `bias` where `visible`, which is broadcast with it, and what hides a key elsewhere.
-pub(super) fn hide(bias: Tensor<4>, visible: Tensor<4, Bool>) -> Tensor<4> {
-    bias + hiding_bias(visible)
 }

@@ -1,11 +1,10 @@
 use burn::tensor::{Bool, Int, Tensor};
 use latent_text_kernels::Reading;
-use latent_text_nn::hiding_bias;
 
 use super::T5;
 use super::layers::DecoderBlock;
 use crate::LanguageModelError;
-use crate::bart::visible_keys;
+use crate::bart::hide_padding;
 use crate::cached::{Fixed, Room, Seen};
 use crate::generation::{self, GeneratedText, GenerationConfig, TextDecoder, TextEnds};
 
@@ -45,8 +44,7 @@ impl TextDecoder for T5 {
             positions: None,
             distance_bias: Some(self.decoder.relative_attention_bias.by_distance(room.tokens)),
         };
-        let hiding = encoder_mask.map(|mask| hiding_bias(visible_keys(mask)));
-        (fixed, Seen::new(sources, hiding, room, on))
+        (fixed, Seen::new(sources, encoder_mask.map(hide_padding), room, on))
     }
 
     fn step(
