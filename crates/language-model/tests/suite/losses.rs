@@ -179,18 +179,23 @@ fn gradients_are_slopes_of_the_loss() {
 
 #[test]
 fn dropout_acts_on_autodiff_devices_and_in_models_that_are_not_frozen_only() {
+    // Up to rounding: while one test tunes a product, another may get that product from another kernel.
+    const SAME: f32 = 1e-5;
     let device = Device::default();
     for (_, folder) in FOLDERS {
         let plain = Network::load(folder, &device);
         let ids = Tensor::<2, Int>::from_ints([[0, 30, 40, 2]], &device);
         let expected = plain.model.encode(ids.clone(), None);
-        assert_eq!(distance(plain.model.encode(ids.clone(), None), expected.clone()), 0.0);
+        assert!(
+            distance(plain.model.encode(ids.clone(), None), expected.clone()) < SAME,
+            "{folder}"
+        );
 
         let states = |network: &Network| {
             network.model.encode(ids.clone().autodiff(), None).without_autodiff()
         };
         let trained = Network::load(folder, &device.clone().autodiff());
         assert!(distance(states(&trained), states(&trained)) > 1e-2, "{folder}");
-        assert!(distance(states(&plain.freeze()), expected) < 1e-5, "{folder}");
+        assert!(distance(states(&plain.freeze()), expected) < SAME, "{folder}");
     }
 }
