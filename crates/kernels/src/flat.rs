@@ -77,12 +77,21 @@ fn slice<const D: usize>(values: &Tensor<1>, place: &Place) -> Tensor<D> {
     values.clone().slice(place.start..place.end()).reshape(shape)
 }
 
+/// Vectors of one device, one after another.
+fn joined(vectors: Vec<Tensor<1>>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if vectors.iter().all(crate::is_fused_for) {
+        return crate::flex::joined(vectors);
+    }
+    Tensor::cat(vectors, 0)
+}
+
 #[cfg(feature = "cube")]
 mod fused {
     use burn::backend::{Dispatch, DispatchTensor};
     use burn::tensor::{DType, Device, Tensor};
 
-    use super::{Place, slice};
+    use super::{Place, joined, slice};
     use crate::Kernels;
     use crate::ops::{FlatOps, WIDTH};
 
@@ -118,7 +127,7 @@ mod fused {
             }
         }
         if own.is_empty() {
-            return Tensor::cat(others, 0);
+            return joined(others);
         }
         let mut flat = Tensor::<1>::empty([len], (device, dtype)).into_dispatch();
         for group in own.chunks(WIDTH) {
@@ -157,7 +166,7 @@ mod fused {
 mod fused {
     use burn::tensor::{DType, Device, Tensor};
 
-    use super::{Place, slice};
+    use super::{Place, joined, slice};
 
     pub(super) type Piece = Tensor<1>;
     pub(super) type Split = Place;
@@ -168,7 +177,7 @@ mod fused {
     }
 
     pub(super) fn join(pieces: Vec<Piece>, _dtype: DType, _device: &Device) -> Tensor<1> {
-        Tensor::cat(pieces, 0)
+        joined(pieces)
     }
 
     pub(super) fn split(_values: &Tensor<1>, places: Vec<Place>) -> Vec<Split> {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::dropout::Dropping;
 use super::few_queries::attend;
 use super::simd::{LANES, exp, lane_sum, total, vectorized};
+use super::tensor::zeros;
 use super::tile::add_tile;
 
 /// Rows of a product that are computed together.
@@ -97,7 +98,7 @@ impl Attention<'_> {
         if queries < TILE && self.dropping.is_none() {
             return self.forward_of_few(out);
         }
-        let mut found = vec![0.0; out.len()];
+        let mut found = zeros(out.len());
         found.par_chunks_mut((queries * head_dim).max(1)).enumerate().for_each(|(index, out)| {
             let head = Head::new(self, index);
             let mut probabilities = head.probabilities();
@@ -147,7 +148,7 @@ impl Attention<'_> {
         let (queries, keys) = (self.query.length, self.key.length);
         let (heads, head_dim) = (self.heads, self.head_dim);
         let length = (queries + 2 * keys) * head_dim;
-        let mut values = vec![0.0; self.batch * heads * length];
+        let mut values = zeros(self.batch * heads * length);
         values.par_chunks_mut(length.max(1)).enumerate().for_each(|(index, gradients)| {
             Head::new(self, index).backward(dout, gradients);
         });

@@ -9,6 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::simd::{LANES, mul_add, vectorized};
+use super::tensor::zeroed;
 use super::tile::add_tile;
 
 /// Up to how many rows these are faster than a general product.
@@ -114,17 +115,44 @@ pub(super) fn add_outer_product(a: &[f32], b: &[f32], rows: usize, out: &mut [f3
     let (inner, columns) = (a.len() / rows, b.len() / rows);
     check(rows, inner, columns, [a.len(), out.len(), b.len()]);
     let tasks = out.par_chunks_mut(TILE * columns).enumerate();
-    let together = if inner * columns < LARGE { inner } else { 1 };
-    tasks.with_min_len(together).for_each(|(task, out)| {
-        let first = task * TILE;
-        let mut packed = [[0.0; TILE]; STEP];
-        for (a, b) in a.chunks(STEP * inner).zip(b.chunks(STEP * columns)) {
-            for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inner)) {
-                packed.iter_mut().zip(&a[first..]).for_each(|(packed, a)| *packed = *a);
-            }
-            add_tiles(&packed, b, columns, out, columns);
-        }
+    tasks.with_min_len(tasks_together(inner, columns)).for_each(|(task, out)| {
+        add_outer_products(a, b, rows, task * TILE, out);
     });
+}
+
+/// The transposed `a`, `[rows, inner]`, times `b`, `[rows, columns]`; `[inner, columns]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub(super) fn outer_product(a: &[f32], b: &[f32], rows: usize) -> Vec<f32> {
+    let (inner, columns) = (a.len() / rows, b.len() / rows);
+    let len = inner * columns;
+    check(rows, inner, columns, [a.len(), len, b.len()]);
+    let mut out = Vec::with_capacity(len);
+    let tasks = out.spare_capacity_mut()[..len].par_chunks_mut(TILE * columns).enumerate();
+    tasks.with_min_len(tasks_together(inner, columns)).for_each(|(task, out)| {
+        add_outer_products(a, b, rows, task * TILE, zeroed(out));
+    });
+    // SAFETY: the chunks are the first `len` elements, and each of them was written.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// How many tasks of an outer product one core takes at least.
+fn tasks_together(inner: usize, columns: usize) -> usize {
+    if inner * columns < LARGE { inner } else { 1 }
+}
+
+/// Adds the rows of an outer product that begin with `first`, up to [`TILE`] of them.
+fn add_outer_products(a: &[f32], b: &[f32], rows: usize, first: usize, out: &mut [f32]) {
+    let (inner, columns) = (a.len() / rows, b.len() / rows);
+    let mut packed = [[0.0; TILE]; STEP];
+    for (a, b) in a.chunks(STEP * inner).zip(b.chunks(STEP * columns)) {
+        for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inner)) {
+            packed.iter_mut().zip(&a[first..]).for_each(|(packed, a)| *packed = *a);
+        }
+        add_tiles(&packed, b, columns, out, columns);
+    }
 }
 
 fn check(rows: usize, inner: usize, columns: usize, lengths: [usize; 3]) {
@@ -221,7 +249,9 @@ mod tests {
 
             let mut dw = vec![7.0; w.len()];
             add_outer_product(&x, &dout, rows, &mut dw);
-            check_sums(&dw, &plain([inner, rows, columns], |i, j| at_x(j, i), at_dout));
+            let products = plain([inner, rows, columns], |i, j| at_x(j, i), at_dout);
+            check_sums(&dw, &products);
+            assert_close(&outer_product(&x, &dout, rows), &products, 2e-5);
         }
     }
 

@@ -1,16 +1,24 @@
 //! Linear layers: by the matrix products that Flex uses itself, or where one side of the product is short,
 //! by [`few_rows`].
 
+use std::ops::Range;
+
 use burn::backend::flex::FlexTensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::few_rows;
 use super::simd::vectorized;
-use super::tensor::{contiguous, forward, own, slice, slice_mut, stored, tensor};
+use super::tensor::{contiguous, forward, own, slice, slice_mut, stored, tensor, zeros};
 
 /// Products of fewer multiplications are left to one core, as in Flex.
 const PARALLEL: usize = 192 * 192 * 192;
+
+/// Rows or columns of a part of a product, at least: every part rearranges the whole other operand for itself.
+const PART: usize = 128;
+
+/// Parts for each core, so that one that is held up is helped by the others.
+const PARTS: usize = 2;
 
 /// Columns of a task that adds up rows.
 const COLUMNS: usize = 256;
@@ -49,6 +57,13 @@ impl<'a> Matrix<'a> {
             column_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// These rows of it.
+    fn part_of_rows(self, rows: Range<usize>) -> Self {
+        // A matrix without columns may have no memory to start in.
+        let first = (rows.start * self.row_stride).min(self.values.len());
+        Self { values: &self.values[first..], rows: rows.len(), ..self }
     }
 
     /// Its rows one after another, if that is how they are in memory.
@@ -97,47 +112,149 @@ fn add_product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
         }
         Some(Short::Columns(x, dy)) => few_rows::add_outer_product(x, dy, a.columns, out),
         // SAFETY: `out` is as large as the product, and filled.
-        None => unsafe { general_product(a, b, out.as_mut_ptr(), true) },
+        None => unsafe { general_product(a, b, out.as_mut_ptr(), Before::Sum) },
     }
 }
 
-/// `a b`, `[a.rows, b.columns]`.
-fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+/// `a b`, plus a `bias` in every row; `[a.rows, b.columns]`.
+fn product(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let len = a.rows * b.columns;
-    if len == 0 || a.columns == 0 || Short::of(&a, &b).is_some() {
-        let mut out = vec![0.0; len];
+    let short = Short::of(&a, &b);
+    if let (Some(Short::Columns(x, dy)), None, 1..) = (&short, bias, len * a.columns) {
+        return few_rows::outer_product(x, dy, a.columns);
+    }
+    if len == 0 || a.columns == 0 || short.is_some() {
+        let mut out = match bias {
+            None => zeros(len),
+            Some(bias) => bias.repeat(a.rows),
+        };
         add_product(a, b, &mut out);
         return out;
     }
     let mut out = Vec::with_capacity(len);
+    let before = bias.map_or(Before::Nothing, Before::Bias);
     // SAFETY: there is room for the product, which needs no values before it, and gives every element one.
     unsafe {
-        general_product(a, b, out.as_mut_ptr(), false);
+        general_product(a, b, out.as_mut_ptr(), before);
         out.set_len(len);
     }
     out
 }
 
-/// Writes `a b` to `out`, or adds it onto what is there.
+/// What a product is added to.
+#[derive(Clone, Copy)]
+enum Before<'a> {
+    /// Nothing: what is in its memory is not read.
+    Nothing,
+    /// What is in its memory.
+    Sum,
+    /// A bias for each column.
+    Bias(&'a [f32]),
+}
+
+impl Before<'_> {
+    /// For these columns of the product only.
+    fn columns(self, columns: Range<usize>) -> Self {
+        match self {
+            Self::Bias(bias) => Self::Bias(&bias[columns]),
+            whole => whole,
+        }
+    }
+}
+
+/// Where a product is written to, for several cores at once.
+#[derive(Clone, Copy)]
+struct Target {
+    first: *mut f32,
+    /// From one row to the next.
+    row_stride: usize,
+}
+
+// SAFETY: the cores write parts of the product that do not overlap.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// From another element on.
+    ///
+    /// # Safety
+    /// The element must be one of the product's.
+    unsafe fn at(self, row: usize, column: usize) -> Self {
+        // SAFETY: the caller answers for it.
+        let first = unsafe { self.first.add(row * self.row_stride + column) };
+        Self { first, ..self }
+    }
+}
+
+/// Writes `a b` to `out`, row after row, or adds it onto what is before it.
+///
+/// The `gemm` crate shares a product's tiles among the cores, but has one of them rearrange a smaller left or
+/// transposed operand for all. Cut along its longer side, a product has each core do all that belongs to
+/// its part: on two cores that is faster by 10 to 30 %.
 ///
 /// # Safety
 /// `out` must be valid for as many numbers as the product has, and filled with some if it is added to.
-unsafe fn general_product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, adds: bool) {
+unsafe fn general_product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, before: Before<'_>) {
     assert_eq!(a.columns, b.rows, "the sides of a product do not fit");
-    let parallelism = match a.rows.saturating_mul(a.columns).saturating_mul(b.columns) {
-        multiplications if multiplications >= PARALLEL => Parallelism::Rayon(0),
-        _ => Parallelism::None,
-    };
+    let out = Target { first: out, row_stride: b.columns };
+    let multiplications = a.rows.saturating_mul(a.columns).saturating_mul(b.columns);
+    let cores = rayon::current_num_threads();
+    let longer = a.rows.max(b.columns);
+    if multiplications < PARALLEL || cores == 1 {
+        // SAFETY: the caller answers for `out`.
+        return unsafe { part_of_product(a, b, out, before, Parallelism::None) };
+    }
+    if longer < cores * PART {
+        // SAFETY: the caller answers for `out`.
+        return unsafe { part_of_product(a, b, out, before, Parallelism::Rayon(0)) };
+    }
+    let len = longer.div_ceil(cores * PARTS).next_multiple_of(PART / 2).max(PART);
+    (0..longer.div_ceil(len)).into_par_iter().for_each(|part| {
+        let range = part * len..longer.min((part + 1) * len);
+        // SAFETY: the caller answers for `out`, and no two parts overlap.
+        unsafe {
+            if a.rows > b.columns {
+                let out = out.at(range.start, 0);
+                part_of_product(a.part_of_rows(range), b, out, before, Parallelism::None);
+            } else {
+                let (out, before) = (out.at(0, range.start), before.columns(range.clone()));
+                let b = b.transposed().part_of_rows(range).transposed();
+                part_of_product(a, b, out, before, Parallelism::None);
+            }
+        }
+    });
+}
+
+/// Writes `a b` to `out`, or adds it onto what is before it.
+///
+/// # Safety
+/// `out` must be valid for the rows of the product, and filled with numbers if it is added to.
+unsafe fn part_of_product(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: Target,
+    before: Before<'_>,
+    parallelism: Parallelism,
+) {
+    if let Before::Bias(bias) = before {
+        for row in 0..a.rows {
+            // SAFETY: the caller answers for the row, of as many numbers as `b` has columns.
+            unsafe {
+                out.at(row, 0).first.copy_from_nonoverlapping(bias.as_ptr(), b.columns);
+            }
+        }
+    }
     // SAFETY: a `Matrix` lies in its memory, whose strides are given, and the caller answers for `out`.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            out,
+            out.first,
             1,
-            b.columns as isize,
-            adds,
+            out.row_stride as isize,
+            !matches!(before, Before::Nothing),
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -157,17 +274,12 @@ unsafe fn general_product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, adds: boo
 /// `x weight` plus a `bias` in every row.
 pub(super) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
     let [x, weight] = [x, weight].map(forward);
+    let bias = bias.map(contiguous);
     let (a, b) = (Matrix::of(&x), Matrix::of(&weight));
-    let out = match bias {
-        None => product(a, b),
-        Some(bias) => {
-            let bias = contiguous(bias);
-            let mut out = slice(&bias).repeat(a.rows);
-            add_product(a, b, &mut out);
-            out
-        }
-    };
-    tensor(out, [a.rows, b.columns])
+    if let Some(bias) = &bias {
+        assert_eq!(slice(bias).len(), b.columns, "a bias has a number for each column");
+    }
+    tensor(product(a, b, bias.as_ref().map(slice)), [a.rows, b.columns])
 }
 
 /// `added + x weight`.
@@ -182,14 +294,14 @@ pub(super) fn linear_onto(x: FlexTensor, weight: FlexTensor, added: FlexTensor) 
 pub(super) fn input_gradient(dy: FlexTensor, weight: FlexTensor) -> FlexTensor {
     let [dy, weight] = [dy, weight].map(forward);
     let (dy, weight) = (Matrix::of(&dy), Matrix::of(&weight).transposed());
-    tensor(product(dy, weight), [dy.rows, weight.columns])
+    tensor(product(dy, weight, None), [dy.rows, weight.columns])
 }
 
 /// The transposed `x` times `dy`.
 pub(super) fn weight_gradient(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
     let [x, dy] = [x, dy].map(forward);
     let (x, dy) = (Matrix::of(&x).transposed(), Matrix::of(&dy));
-    tensor(product(x, dy), [x.rows, dy.columns])
+    tensor(product(x, dy, None), [x.rows, dy.columns])
 }
 
 /// [`weight_gradient`] and the sum of `dy`'s rows.
@@ -240,7 +352,16 @@ mod tests {
     #[test]
     fn operands_may_lie_in_memory_in_any_way() {
         let mut numbers = Numbers::new(1);
-        for [rows, inner, columns] in [[3, 5, 4], [3, 160, 130], [40, 160, 130], [160, 3, 130]] {
+        // The last two are cut into parts, of rows and of columns.
+        let shapes = [
+            [3, 5, 4],
+            [3, 160, 130],
+            [40, 160, 130],
+            [160, 3, 130],
+            [64 * PART + 5, 33, 40],
+            [40, 33, 64 * PART + 5],
+        ];
+        for [rows, inner, columns] in shapes {
             let of_x = [
                 random(&mut numbers, [rows, inner]),
                 transposed(random(&mut numbers, [inner, rows])),
@@ -261,6 +382,28 @@ mod tests {
                 let found = linear_onto(x.clone(), weight.clone(), added.clone());
                 assert_close(slice(&found), &sum.collect::<Vec<_>>(), 2e-5);
             }
+        }
+    }
+
+    #[test]
+    fn a_product_is_the_same_for_any_number_of_cores() {
+        let mut numbers = Numbers::new(5);
+        for [rows, inner, columns] in [[260, 200, 700], [700, 200, 260], [130, 600, 129]] {
+            let (x, weight) =
+                (random(&mut numbers, [rows, inner]), random(&mut numbers, [inner, columns]));
+            let bias = tensor(numbers.vector(columns), [columns]);
+            let on = |cores: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build();
+                let product = || linear(x.clone(), weight.clone(), Some(bias.clone()));
+                slice(&pool.expect("threads").install(product)).to_vec()
+            };
+            let expected = plain(&x, &weight).into_iter().enumerate();
+            let expected: Vec<f64> = expected
+                .map(|(index, product)| product + f64::from(slice(&bias)[index % columns]))
+                .collect();
+            let found = on(1);
+            assert_close(&found, &expected, 1e-4);
+            assert!([2, 3, 7].into_iter().all(|cores| on(cores) == found));
         }
     }
 

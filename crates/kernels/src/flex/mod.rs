@@ -19,17 +19,19 @@ mod tensor;
 mod testing;
 mod tile;
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::Shape;
+use burn::backend::{
+    BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
+};
+use burn::tensor::{Shape, Tensor};
 
 use self::adamw::{AdamWFactors, AdamWVectors, squared_norm};
 use self::attention::{AttentionGradients, Bias, Rows};
 use self::decoding::{Past, PastAttention};
 use self::dropout::Dropping;
 use self::norm::{LayerNorm, Modulation};
-use self::tensor::{contiguous, forward, is_alone, own, slice, slice_mut, stored, tensor};
+use self::tensor::{contiguous, forward, is_alone, own, slice, slice_mut, stored, tensor, zeros};
 use crate::decoding::PastRule;
 use crate::ops::{DecodingOps, FusedGradients, FusedNorm, FusedOps};
 use crate::{AdamWStep, Attention, DropRule};
@@ -99,7 +101,7 @@ impl FusedOps for Flex {
     fn gated_gelu(x: FlexTensor, seed: FlexTensor, drop: DropRule) -> FlexTensor {
         let x = contiguous(x);
         let inner = last(&x) / 2;
-        let mut out = vec![0.0; x.layout().num_elements() / 2];
+        let mut out = zeros(x.layout().num_elements() / 2);
         gated_gelu::gated_gelu(slice(&x), inner, dropping(&seed, drop), &mut out);
         tensor(out, with_last(&x, inner))
     }
@@ -217,7 +219,7 @@ impl FusedGradients for Flex {
     ) -> FlexTensor {
         let [batch, length, width] = shape(&qkv);
         let gradients = Operands::joined(qkv, bias, seed, attention).backward(dy);
-        let mut dqkv = vec![0.0; batch * length * width];
+        let mut dqkv = zeros(batch * length * width);
         gradients.write_query(&mut dqkv, width, 0);
         gradients.write_key(&mut dqkv, width, width / 3);
         gradients.write_value(&mut dqkv, width, width / 3 * 2);
@@ -234,9 +236,9 @@ impl FusedGradients for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let ([batch, queries, dim], [_, keys, _]) = (shape(&query), shape(&key));
         let gradients = Operands::apart(query, key, bias, seed, attention).backward(dy);
-        let mut dquery = vec![0.0; batch * queries * dim];
+        let mut dquery = zeros(batch * queries * dim);
         gradients.write_query(&mut dquery, dim, 0);
-        let mut dkey = vec![0.0; batch * keys * 2 * dim];
+        let mut dkey = zeros(batch * keys * 2 * dim);
         gradients.write_key(&mut dkey, 2 * dim, 0);
         gradients.write_value(&mut dkey, 2 * dim, dim);
         (tensor(dquery, [batch, queries, dim]), tensor(dkey, [batch, keys, 2 * dim]))
@@ -289,7 +291,7 @@ impl DecodingOps for Flex {
         let [qkv, rows, position, bias] = [qkv, rows, position, bias].map(contiguous);
         let mut keys_values = own(keys_values);
         let ([texts, _, width], [_, capacity, _]) = (shape(&qkv), shape(&keys_values));
-        let mut out = vec![0.0; texts * width / 3];
+        let mut out = zeros(texts * width / 3);
         let past = Past {
             keys_values: slice_mut(&mut keys_values),
             capacity,
@@ -318,6 +320,20 @@ impl FusedNorm for Flex {
         let x = contiguous(x);
         tensor(vec![squared_norm(slice(&x)).sqrt() as f32], [1])
     }
+}
+
+/// Vectors on Flex in f32 without a graph, one after another. Burn's own operation has one core do it.
+///
+/// # Panics
+/// If one of them is another.
+pub(crate) fn joined(vectors: Vec<Tensor<1>>) -> Tensor<1> {
+    let vectors = vectors.into_iter().map(|vector| match vector.into_dispatch().kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(vector)) => vector,
+        other => panic!("a vector that is not one of Flex without a graph: {other:?}"),
+    });
+    let joined = tensor::join(vectors.collect());
+    let kind = DispatchTensorKind::Flex(BackendTensor::Float(joined));
+    Tensor::from_dispatch(DispatchTensor { kind, autodiff: DispatchAutodiffContext::Disabled })
 }
 
 fn shape<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
@@ -360,7 +376,7 @@ fn onto_rows(
 }
 
 fn zeros_like(tensor: &FlexTensor) -> Vec<f32> {
-    vec![0.0; tensor.layout().num_elements()]
+    zeros(tensor.layout().num_elements())
 }
 
 /// The elements of a contiguous tensor.
@@ -537,7 +553,7 @@ impl Operands {
 
     fn forward(&self) -> FlexTensor {
         let [batch, queries, _] = shape(&self.query);
-        let mut out = vec![0.0; batch * queries * self.dim()];
+        let mut out = zeros(batch * queries * self.dim());
         self.attention().forward(&mut out);
         tensor(out, [batch, queries, self.dim()])
     }

@@ -1,11 +1,61 @@
 //! Flex's tensors as slices of f32.
 
+use std::mem::MaybeUninit;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use rayon::prelude::*;
+
+/// Elements that one core writes at a time.
+const PIECE: usize = 1 << 16;
 
 /// A tensor of these numbers, which are not copied.
 pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// Zeros, which all cores write where they are many.
+pub(super) fn zeros(len: usize) -> Vec<f32> {
+    if len < 2 * PIECE {
+        return vec![0.0; len];
+    }
+    let mut zeros = Vec::with_capacity(len);
+    let pieces = zeros.spare_capacity_mut()[..len].par_chunks_mut(PIECE);
+    pieces.for_each(|piece| {
+        zeroed(piece);
+    });
+    // SAFETY: the pieces are the first `len` elements, and each of them was written.
+    unsafe { zeros.set_len(len) };
+    zeros
+}
+
+/// The same memory, filled with zeros.
+pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    for element in &mut *memory {
+        element.write(0.0);
+    }
+    // SAFETY: every element was written.
+    unsafe { memory.assume_init_mut() }
+}
+
+/// The elements of all tensors, one tensor after another, `[len]`.
+pub(super) fn join(tensors: Vec<FlexTensor>) -> FlexTensor {
+    let tensors: Vec<FlexTensor> = tensors.into_iter().map(contiguous).collect();
+    let len = tensors.iter().map(|tensor| slice(tensor).len()).sum();
+    let mut joined = Vec::with_capacity(len);
+    let mut rest = &mut joined.spare_capacity_mut()[..len];
+    let mut pieces = Vec::new();
+    for tensor in &tensors {
+        let (of_tensor, behind) = rest.split_at_mut(slice(tensor).len());
+        rest = behind;
+        pieces.extend(of_tensor.chunks_mut(PIECE).zip(slice(tensor).chunks(PIECE)));
+    }
+    pieces.into_par_iter().for_each(|(piece, values)| {
+        piece.write_copy_of_slice(values);
+    });
+    // SAFETY: the pieces are the first `len` elements, and each of them was written.
+    unsafe { joined.set_len(len) };
+    tensor(joined, [len])
 }
 
 /// The same tensor with its elements one after another, as [`slice`] wants them.
