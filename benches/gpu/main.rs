@@ -28,6 +28,7 @@ mod plot;
 mod report;
 mod sampling;
 mod shapes;
+mod streams;
 mod sweep;
 mod timing;
 mod train;
@@ -69,6 +70,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     );
     if arguments.check {
         let formats = arguments.formats_of(&device);
+        streams::run(&device, &formats)?;
         operations::run(&device, &formats)?;
         return check::run(&device, &shapes, &formats);
     }
