@@ -107,10 +107,8 @@ fn knows_few(query: &Tensor<3>, keys: usize, settings: &AttentionSettings) -> bo
 /// Whether the GPU kernels can do this attention with a device's shared memory.
 #[cfg(feature = "cube")]
 fn fits(device: &Device, keys: usize, head_dim: usize, dtype: DType) -> bool {
-    client(device).is_some_and(|client| {
-        let shared = client.properties().hardware.max_shared_memory_size;
-        crate::cube::attention::fits(keys, head_dim, dtype.size(), shared)
-    })
+    let fits = |client| crate::cube::attention::fits(&client, keys, head_dim, dtype.size());
+    client(device).is_some_and(fits)
 }
 
 /// Whether the GPU kernels for one query at a time know heads of this size and so many keys.

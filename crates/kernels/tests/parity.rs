@@ -96,6 +96,78 @@ fn linear_layers() {
     }
 }
 
+/// CUDA pads rows of these widths, which must not be taken for numbers.
+#[test]
+fn linear_layers_of_three_dimensions() {
+    const LENGTH: usize = 3;
+    let shaped = |it: &Tensor<2>| {
+        let [rows, width] = it.dims();
+        it.clone().reshape([rows / LENGTH, LENGTH, width])
+    };
+    for [samples, inner, columns] in [[1, 8, 8], [2, 20, 12], [5, 12, 96], [3, 96, 20], [1, 7, 1]] {
+        let rows = samples * LENGTH;
+        let inputs = [random([rows, inner]), random([inner, columns]), random([1, columns])];
+        compare(
+            "linear of three dimensions with bias",
+            &inputs,
+            |it| linear(shaped(&it[0]), it[1].clone(), Some(row(&it[2]))),
+            |it| plain::linear(shaped(&it[0]), it[1].clone(), Some(row(&it[2]))),
+        );
+        compare(
+            "linear of three dimensions",
+            &inputs[..2],
+            |it| linear(shaped(&it[0]), it[1].clone(), None),
+            |it| plain::linear(shaped(&it[0]), it[1].clone(), None),
+        );
+        let inputs = [random([rows, inner]), random([inner, columns]), random([rows, columns])];
+        compare(
+            "linear onto three dimensions",
+            &inputs,
+            |it| linear_onto(shaped(&it[0]), it[1].clone(), shaped(&it[2])),
+            |it| shaped(&it[2]) + plain::linear(shaped(&it[0]), it[1].clone(), None),
+        );
+    }
+}
+
+#[test]
+fn linear_layers_of_views() {
+    let (x, weight) = (random([4, 3 * 20]), random([12, 20]));
+    let view = |it: &Tensor<2>| it.clone().reshape([4, 3, 20]).swap_dims(0, 1).slice_dim(2, 4..16);
+    compare(
+        "linear of a view",
+        &[x, weight],
+        |it| linear(view(&it[0]), it[1].clone(), None),
+        |it| plain::linear(view(&it[0]), it[1].clone(), None),
+    );
+}
+
+#[test]
+#[should_panic(expected = "the last dimension of x must be as long as the weight's first")]
+fn linear_layers_have_no_other_input() {
+    let _ = linear(random([2, 6]), random([4, 5]), None);
+}
+
+#[test]
+#[should_panic(expected = "the bias must have an element for each column")]
+fn linear_layers_have_no_other_bias() {
+    let _ = linear(random([2, 4]), random([4, 5]), Some(random([1, 4]).reshape([4])));
+}
+
+#[test]
+#[should_panic(expected = "what is added must have the shape of the product")]
+fn linear_layers_are_added_to_no_other_shape() {
+    let _ = linear_onto(random([2, 4]), random([4, 5]), random([1, 5]));
+}
+
+#[test]
+#[should_panic(expected = "the weight must have the dtype of x")]
+fn linear_layers_have_no_other_dtype() {
+    let device = Device::default();
+    let another = [DType::F16, DType::F64].into_iter().find(|&dtype| device.supports_dtype(dtype));
+    let weight = Tensor::zeros([4, 5], (&device, another.expect("two dtypes")));
+    let _ = linear(random([2, 4]), weight, None);
+}
+
 #[test]
 fn norms() {
     for (rows, dim) in [(1, 32), (3, 64), (70, 96), (33, 256), (8, 768), (5, 40)] {
@@ -191,9 +263,14 @@ fn settings(heads: usize, bias: Option<Tensor<4>>) -> AttentionSettings {
 
 #[test]
 fn self_attentions() {
-    for (batch, length, heads, head_dim) in
-        [(1, 1, 1, 16), (2, 5, 3, 32), (3, 32, 2, 64), (2, 40, 1, 64), (1, 33, 2, 16)]
-    {
+    for (batch, length, heads, head_dim) in [
+        (1, 1, 1, 16),
+        (2, 5, 3, 32),
+        (3, 32, 2, 64),
+        (2, 40, 1, 64),
+        (1, 33, 2, 16),
+        (2, 150, 2, 32),
+    ] {
         let width = 3 * heads * head_dim;
         for biased in [None, Some([batch, heads, length, length]), Some([1, heads, 1, length])] {
             let bias = biased.map(random::<4>);
@@ -210,9 +287,15 @@ fn self_attentions() {
 
 #[test]
 fn cross_attentions() {
-    for (batch, queries, keys, heads, head_dim) in
-        [(1, 3, 1, 1, 16), (2, 32, 7, 2, 64), (2, 5, 40, 3, 32), (1, 70, 33, 2, 16)]
-    {
+    for (batch, queries, keys, heads, head_dim) in [
+        (1, 3, 1, 1, 16),
+        (2, 32, 7, 2, 64),
+        (2, 5, 40, 3, 32),
+        (1, 70, 33, 2, 16),
+        (2, 70, 300, 2, 32),
+        (1, 200, 9, 2, 32),
+        (2, 33, 129, 1, 128),
+    ] {
         let dim = heads * head_dim;
         // The last key is hidden from all queries of the first sample but one is left.
         let bias = (keys > 1).then(|| {
@@ -236,6 +319,22 @@ fn cross_attentions() {
                 plain::cross_attention(query, keys, &settings(heads, bias.clone()))
             },
         );
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_hidden_by_attention() {
+    for length in [3, 40, 150] {
+        let qkv = random([2, length, 96]);
+        let unknown = Tensor::full([1, 1, 1], f32::NAN, (&Device::default(), DType::F32));
+        let qkv = qkv.slice_assign([1..2, 1..2, 32..33], unknown);
+        let seen = self_attention(qkv, &settings(2, None));
+        let [known, unknown] =
+            [0, 1].map(|sample| values(seen.clone().slice_dim(0, sample..sample + 1)));
+        assert!(known.iter().all(|value| value.is_finite()), "{length}");
+        // The key is one of the first head's.
+        let of_head = unknown.chunks(32).flat_map(|row| &row[..16]);
+        assert!(of_head.clone().all(|value| value.is_nan()), "{length}");
     }
 }
 
@@ -382,9 +481,15 @@ fn a_site_drops_the_same_again_and_another_site_something_else() {
 /// passes drop the same probabilities.
 #[test]
 fn both_passes_of_attention_drop_the_same() {
+    for length in [20, 170] {
+        both_passes_drop_the_same(length);
+    }
+}
+
+fn both_passes_drop_the_same(length: usize) {
     let device = Device::default().autodiff();
     device.seed(5);
-    let (batch, length, heads, head_dim) = (2, 20, 2, 32);
+    let (batch, heads, head_dim) = (2, 2, 32);
     let dim = heads * head_dim;
     let seed = DropoutSeed::draw(0.3, &device).expect("something is dropped");
     let dropout = Some(seed.site(4));
@@ -404,6 +509,39 @@ fn both_passes_of_attention_drop_the_same() {
     let product: f64 = v.iter().zip(&dv).map(|(v, dv)| f64::from(v * dv)).sum();
     let loss = f64::from(values(loss.inner())[0]);
     assert!((product - loss).abs() < 1e-3 * loss.abs().max(10.0), "{product} for {loss}");
+}
+
+/// Along a random direction, the gradient is what the loss differs by.
+#[test]
+fn gradients_of_attention_with_dropout_are_finite_differences() {
+    const STEP: f64 = 2e-3;
+    let device = Device::default().autodiff();
+    if !is_fused(&device) {
+        // Burn's own dropout draws anew.
+        return;
+    }
+    device.seed(7);
+    let seed = DropoutSeed::draw(0.3, &device).expect("something is dropped");
+    for length in [20, 170] {
+        let bias = Some(random([2, 1, length, length]));
+        let settings = AttentionSettings { dropout: Some(seed.site(2)), ..settings(1, bias) };
+        let (qkv, direction) = (random([2, length, 96]), random([2, length, 96]));
+        let weights = random([2, length, 32]);
+        let loss =
+            |qkv: Tensor<3>| (self_attention(qkv, &settings) * weights.clone().autodiff()).sum();
+        let leaf = qkv.clone().autodiff().require_grad();
+        let gradient = leaf.grad(&loss(leaf.clone()).backward()).expect("a gradient");
+        let [ahead, behind] = [STEP, -STEP].map(|step| {
+            let moved = qkv.clone() + direction.clone() * step;
+            f64::from(values(loss(moved.autodiff()).inner())[0])
+        });
+        let expected = (ahead - behind) / (2.0 * STEP);
+        let found = f64::from(values((gradient * direction).sum())[0]);
+        assert!(
+            (found - expected).abs() < 2e-2 * expected.abs().max(5.0),
+            "{found} for {expected}"
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ pub(super) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` to 2 ulp, 0 below -87; a polynomial (Cephes' `expf`) that vectorises. `x` is at most 88.
+/// `e^x` to 2 ulp, 0 below -87, no number for none; a polynomial (Cephes' `expf`) that vectorises. `x` is at
+/// most 88.
 #[inline(always)]
 pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     /// Adding it rounds to whole numbers and leaves them in the low bits.
@@ -18,7 +19,8 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5];
 
-    let clamped = x.max(-87.0);
+    // Not `max`, which passes over what is no number.
+    let clamped = if x < -87.0 { -87.0 } else { x };
     let rounded = mul_add::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
     let r = mul_add::<FMA>(-n, LN_2_HIGH, clamped);
@@ -167,5 +169,8 @@ mod tests {
         let mut ends = [0.0, -1e30, f32::NEG_INFINITY, -88.0];
         exponentials(&mut ends);
         assert_eq!(ends, [1.0, 0.0, 0.0, 0.0]);
+        let mut unknown = [f32::NAN];
+        exponentials(&mut unknown);
+        assert!(unknown[0].is_nan());
     }
 }
