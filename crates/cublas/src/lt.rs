@@ -3,24 +3,33 @@
 //! A call is planned once for each form of its operands (cuBLASLt's heuristic picks an algorithm) and then
 //! put on the stream from CubeCL's device thread, between the kernels launched before and after it.
 
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
 use std::ffi::{c_int, c_void};
+use std::hash::Hash;
 use std::ptr::null_mut;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use burn::tensor::DType;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::server::{BufferBinding, ServerError, ServerStorage};
+use cubecl_common::device::DeviceId;
 use cubecl_common::device_handle::DeviceHandle;
 use cubecl_cuda::CudaRuntime;
-use cubecl_environment::backtrace::BackTrace;
+use cubecl_environment::stream::StreamId;
 use cubecl_server::id::KernelId;
 use cubecl_server::runtime::Runtime;
 use cubecl_server::stream::{ExecuteScope, WriteScoped};
 use libloading::{Library, Symbol};
+
+use crate::layout::Layout;
+use crate::matrix::Matrix;
+use crate::refusal::Refusal;
+use crate::tf32;
 
 type Server = <CudaRuntime as Runtime>::Server;
 
@@ -28,27 +37,21 @@ type Server = <CudaRuntime as Runtime>::Server;
 const WORKSPACE_BYTES: usize = 32 << 20;
 /// Of CubeCL's allocations at least; a slice of one may have less.
 const ALIGNMENT: u64 = 256;
-const NAMES: [&str; 5] = [
-    "libcublasLt.so.13",
-    "libcublasLt.so.12",
-    "libcublasLt.so.11",
-    "libcublasLt.so",
-    "cublasLt64_12.dll",
-];
+/// Newest first.
+#[cfg(not(windows))]
+const NAMES: [&str; 4] =
+    ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", "libcublasLt.so"];
+#[cfg(windows)]
+const NAMES: [&str; 3] = ["cublasLt64_13.dll", "cublasLt64_12.dll", "cublasLt64_11.dll"];
+/// Where the loader looks besides the system's folders.
+const PATH: &str = if cfg!(windows) { "PATH" } else { "LD_LIBRARY_PATH" };
 
-/// A matrix as cuBLASLt reads it.
-pub(crate) struct Matrix {
-    pub(crate) tensor: CubeTensor,
-    /// Elements from a row (column, if transposed) to the next.
-    stride: i64,
-    /// Whether its columns are what lies together in memory.
-    transposed: bool,
-}
-
-/// The dtype of operands and result.
+/// The dtype of operands and result, and what is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum NumberFormat {
     F32,
+    /// f32, of which products see ten binary digits.
+    Tf32,
     F16,
     Bf16,
 }
@@ -69,8 +72,7 @@ struct Form {
     rows: u64,
     inner: u64,
     columns: u64,
-    strides: [i64; 2],
-    transposed: [bool; 2],
+    layouts: [Layout; 2],
     alignments: [u32; 3],
     epilogue: Epilogue,
     adds: bool,
@@ -83,37 +85,10 @@ enum Epilogue {
     SumOfB,
 }
 
-impl Matrix {
-    /// The tensor as it is, if its rows or its columns lie together in memory, else a copy of it.
-    pub(crate) fn of(tensor: CubeTensor) -> Self {
-        let ([rows, columns], strides) = (two(tensor.meta.shape()), two(tensor.meta.strides()));
-        let fits = |near: usize, far: usize, width: usize| near == 1 && far >= width.max(1);
-        let stride = |far: usize, count: usize, width: usize| {
-            // The stride of an axis of one element says nothing.
-            if count == 1 { width.max(1) as i64 } else { far as i64 }
-        };
-        let row_major = columns == 1 || strides[1] == 1;
-        if row_major && (rows == 1 || fits(1, strides[0], columns)) {
-            return Self { stride: stride(strides[0], rows, columns), transposed: false, tensor };
-        }
-        if (rows == 1 || strides[0] == 1) && (columns == 1 || fits(1, strides[1], rows)) {
-            return Self { stride: stride(strides[1], columns, rows), transposed: true, tensor };
-        }
-        Self { stride: columns as i64, transposed: false, tensor: into_contiguous(tensor) }
-    }
-
-    fn shape(&self) -> [u64; 2] {
-        two(self.tensor.meta.shape()).map(|size| size as u64)
-    }
-}
-
-fn two(sizes: &[usize]) -> [usize; 2] {
-    [sizes[0], sizes[1]]
-}
-
 impl NumberFormat {
     pub(crate) fn of(dtype: DType) -> Option<Self> {
         match dtype {
+            DType::F32 if tf32::is_allowed() => Some(Self::Tf32),
             DType::F32 => Some(Self::F32),
             DType::F16 => Some(Self::F16),
             DType::BF16 => Some(Self::Bf16),
@@ -124,9 +99,17 @@ impl NumberFormat {
     /// `cudaDataType_t`
     fn code(self) -> c_int {
         match self {
-            Self::F32 => 0,
+            Self::F32 | Self::Tf32 => 0,
             Self::F16 => 2,
             Self::Bf16 => 14,
+        }
+    }
+
+    /// `cublasComputeType_t`: sums are f32 in all of them.
+    fn compute_code(self) -> c_int {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 68,
+            Self::Tf32 => 77,
         }
     }
 }
@@ -142,10 +125,14 @@ impl Epilogue {
     }
 }
 
-/// Whether tensors of this client can be multiplied here; says once why not, if it is for want of the
-/// library.
+/// Whether tensors of this client can be multiplied here. The first question about a device waits for its
+/// thread, which opens the library.
 pub(crate) fn is_usable(client: &Client) -> bool {
-    client.service_id().service == std::any::TypeId::of::<Server>() && library().is_some()
+    static KNOWN: Answers<DeviceId> = Answers::new();
+
+    let service = client.service_id();
+    service.service == TypeId::of::<Server>()
+        && KNOWN.is_yes(service.device, || ask(client, |_| Ok(())))
 }
 
 impl Call {
@@ -162,11 +149,12 @@ impl Call {
             a: binding(self.a.tensor),
             b: binding(self.b.tensor),
             added: self.added.map(binding),
-            vector: sum.clone().or(self.bias).map(binding),
+            bias: self.bias.map(binding),
+            sum: sum.map(binding),
             workspace,
             out: out.handle.clone().binding(),
         };
-        let written = sum.map(binding).into_iter().chain([bindings.out.clone()]).collect();
+        let written = bindings.written().cloned().collect();
         let client = &out.client;
         device_thread(client).submit(move |server| {
             let reads: Vec<BufferBinding> = bindings.read().cloned().collect();
@@ -190,8 +178,7 @@ impl Call {
             rows,
             inner,
             columns,
-            strides: [self.a.stride, self.b.stride],
-            transposed: [self.a.transposed, self.b.transposed],
+            layouts: [self.a.layout, self.b.layout],
             alignments: [
                 alignment(&self.a.tensor),
                 alignment(&self.b.tensor),
@@ -212,19 +199,24 @@ struct Bindings {
     a: BufferBinding,
     b: BufferBinding,
     added: Option<BufferBinding>,
-    /// The bias, or where the sum goes.
-    vector: Option<BufferBinding>,
+    bias: Option<BufferBinding>,
+    /// Where the sum of b's rows goes.
+    sum: Option<BufferBinding>,
     workspace: BufferBinding,
     out: BufferBinding,
 }
 
 impl Bindings {
     fn read(&self) -> impl Iterator<Item = &BufferBinding> {
-        [&self.a, &self.b].into_iter().chain(&self.added)
+        [&self.a, &self.b].into_iter().chain(&self.added).chain(&self.bias)
+    }
+
+    fn written(&self) -> impl Iterator<Item = &BufferBinding> {
+        self.sum.iter().chain([&self.out])
     }
 
     fn all(&self) -> impl Iterator<Item = &BufferBinding> {
-        self.read().chain(&self.vector).chain([&self.workspace, &self.out])
+        self.read().chain(self.written()).chain([&self.workspace])
     }
 }
 
@@ -235,29 +227,59 @@ fn device_thread(client: &Client) -> DeviceHandle<Server> {
 /// Whether there is an algorithm for this form. The first question about a form waits for the device
 /// thread, which makes the plan; later ones don't.
 fn is_planned(client: &Client, form: &Form) -> bool {
-    static KNOWN: Mutex<Option<HashMap<Form, bool>>> = Mutex::new(None);
+    static KNOWN: Answers<(DeviceId, Form)> = Answers::new();
 
-    let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let known = known.get_or_insert_default();
-    if let Some(&known) = known.get(form) {
-        return known;
+    let wanted = form.clone();
+    KNOWN.is_yes((client.service_id().device, form.clone()), || {
+        ask(client, move |session| session.plan(&wanted).map(drop))
+    })
+}
+
+/// Answers to questions that needn't be asked again.
+struct Answers<K>(LazyLock<Mutex<HashMap<K, bool>>>);
+
+impl<K: Eq + Hash> Answers<K> {
+    const fn new() -> Self {
+        Self(LazyLock::new(Mutex::default))
     }
-    let (wanted, context) = (form.clone(), client.empty(1).binding());
+
+    /// The known answer, or else that of `ask`. If that is no, it is said why; unless it may be another the
+    /// next time, it is kept.
+    fn is_yes(&self, key: K, ask: impl FnOnce() -> Result<(), Refusal>) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(&known) = known.get(&key) {
+            return known;
+        }
+        let answer = ask();
+        if let Err(refusal) = &answer {
+            refusal.say_once();
+        }
+        if answer.as_ref().map_or_else(Refusal::is_final, |_| true) {
+            known.insert(key, answer.is_ok());
+        }
+        answer.is_ok()
+    }
+}
+
+/// Asks the device thread, and waits for it.
+fn ask(
+    client: &Client,
+    question: impl FnOnce(&mut Session) -> Result<(), Refusal> + Send,
+) -> Result<(), Refusal> {
+    let context = client.empty(1).binding();
     let stream = context.stream;
-    let planned = device_thread(client)
-        .submit_blocking(move |server| {
-            // Resolving a buffer makes the device's context the thread's own, which cuBLASLt needs.
-            server.get_resource(context, stream).is_ok() && with_plan(&wanted, |_| ()).is_ok()
-        })
-        .unwrap_or(false);
-    known.insert(form.clone(), planned);
-    planned
+    let answer = device_thread(client).submit_blocking(move |server| {
+        // Resolving a buffer makes the device's context the thread's own, which cuBLASLt needs.
+        drop(server.get_resource(context, stream)?);
+        with_session(question)
+    });
+    answer.unwrap_or_else(|error| Err(Refusal::Device(format!("{error:?}"))))
 }
 
 /// Runs on the device thread: puts a planned product on its stream.
 fn enqueue(
     server: &mut Server,
-    stream: cubecl_environment::stream::StreamId,
+    stream: StreamId,
     form: &Form,
     bindings: Bindings,
 ) -> Result<(), ServerError> {
@@ -277,12 +299,12 @@ fn enqueue(
         a: pointer(&bindings.a)?,
         b: pointer(&bindings.b)?,
         added: bindings.added.as_ref().map(&mut pointer).transpose()?,
-        vector: bindings.vector.as_ref().map(&mut pointer).transpose()?,
+        vector: bindings.bias.as_ref().or(bindings.sum.as_ref()).map(&mut pointer).transpose()?,
         workspace: pointer(&bindings.workspace)?,
         out: pointer(&bindings.out)?,
     };
     let cuda_stream = streams.current().sys.cast::<c_void>();
-    with_plan(form, |plan| plan.enqueue(pointers, cuda_stream))?
+    Ok(with_session(|session| session.plan(form)?.enqueue(pointers, cuda_stream))?)
 }
 
 /// Device addresses of a call.
@@ -290,25 +312,61 @@ struct Pointers {
     a: *mut c_void,
     b: *mut c_void,
     added: Option<*mut c_void>,
+    /// The bias, or where the sum goes.
     vector: Option<*mut c_void>,
     workspace: *mut c_void,
     out: *mut c_void,
 }
 
-/// Calls `then` with the plan of a form, which is made if this thread has none yet.
-fn with_plan<R>(form: &Form, then: impl FnOnce(&Plan) -> R) -> Result<R, ServerError> {
+/// What a device thread has of the library.
+struct Session {
+    lt: &'static Lt,
+    /// Kept until the process ends.
+    handle: Pointer,
+    plans: HashMap<Form, Plan>,
+}
+
+/// Calls `then` with the session of this device thread, which is opened if there is none yet.
+fn with_session<R>(then: impl FnOnce(&mut Session) -> Result<R, Refusal>) -> Result<R, Refusal> {
     thread_local! {
-        // cuBLASLt's descriptors belong to one thread at a time, and device threads live as long as the
-        // process. Each device has one of its own, and with it the handle of its context.
-        static PLANS: RefCell<HashMap<Form, Plan>> = RefCell::new(HashMap::new());
+        // cuBLASLt's descriptors belong to one thread at a time. Each device has a thread of its own, and
+        // with it the handle of its context.
+        static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
     }
 
-    PLANS.with_borrow_mut(|plans| {
-        if !plans.contains_key(form) {
-            plans.insert(form.clone(), Plan::new(form)?);
-        }
-        Ok(then(&plans[form]))
+    SESSION.with_borrow_mut(|session| {
+        then(match session {
+            Some(session) => session,
+            None => session.insert(Session::open()?),
+        })
     })
+}
+
+impl Session {
+    /// By the newest library that works with the driver, for the thread's current context.
+    fn open() -> Result<Self, Refusal> {
+        let mut failures = Vec::new();
+        for (name, library) in libraries() {
+            let Ok(lt) = library else { continue };
+            match lt.handle() {
+                Ok(handle) => return Ok(Self { lt, handle, plans: HashMap::new() }),
+                // Which may pass.
+                Err(refusal @ Refusal::Failed { status: ALLOCATION_FAILED, .. }) => {
+                    return Err(refusal);
+                }
+                Err(refusal) => failures.push(format!("{name}: {refusal}")),
+            }
+        }
+        let is_loaded = !failures.is_empty();
+        Err(Refusal::NoLibrary(if is_loaded { failures.join(", ") } else { why_none_loads() }))
+    }
+
+    fn plan(&mut self, form: &Form) -> Result<&Plan, Refusal> {
+        match self.plans.entry(form.clone()) {
+            Entry::Occupied(plan) => Ok(plan.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(Plan::new(self.lt, self.handle, form)?)),
+        }
+    }
 }
 
 /// `cublasLtMatmulHeuristicResult_t`
@@ -322,45 +380,43 @@ struct Heuristic {
     reserved: [c_int; 4],
 }
 
-/// Descriptors and algorithm of a form. Kept until the process ends.
+/// Descriptors and algorithm of a form.
 struct Plan {
-    handle: *mut c_void,
-    operation: *mut c_void,
+    lt: &'static Lt,
+    handle: Pointer,
+    operation: Descriptor,
     /// Of our b, a and the result, which is also that of what is added.
-    layouts: [*mut c_void; 3],
+    layouts: [Descriptor; 3],
     algorithm: [u64; 8],
     adds: bool,
 }
 
 impl Plan {
-    fn new(form: &Form) -> Result<Self, ServerError> {
-        let lt = library().ok_or_else(|| failed("loading cuBLASLt", -1))?;
-        let handle = lt.handle()?;
+    fn new(lt: &'static Lt, handle: Pointer, form: &Form) -> Result<Self, Refusal> {
         let operation = lt.operation(form)?;
-        let [a_shape, b_shape] = [[form.rows, form.inner], [form.inner, form.columns]];
+        let layout = |shape, layout| lt.layout(form.format, shape, layout);
         let layouts = [
-            lt.layout(form.format, b_shape, form.strides[1], form.transposed[1])?,
-            lt.layout(form.format, a_shape, form.strides[0], form.transposed[0])?,
-            lt.layout(form.format, [form.rows, form.columns], form.columns as i64, false)?,
+            layout([form.inner, form.columns], form.layouts[1])?,
+            layout([form.rows, form.inner], form.layouts[0])?,
+            layout([form.rows, form.columns], Layout::contiguous(form.columns as usize))?,
         ];
-        let algorithm = lt.algorithm(handle, operation, layouts, form.alignments)?;
-        Ok(Self { handle, operation, layouts, algorithm, adds: form.adds })
+        let algorithm = lt.algorithm(handle, &operation, &layouts, form)?;
+        Ok(Self { lt, handle, operation, layouts, algorithm, adds: form.adds })
     }
 
-    fn enqueue(&self, pointers: Pointers, stream: *mut c_void) -> Result<(), ServerError> {
-        let lt = library().ok_or_else(|| failed("loading cuBLASLt", -1))?;
+    fn enqueue(&self, pointers: Pointers, stream: *mut c_void) -> Result<(), Refusal> {
         if let Some(vector) = pointers.vector {
-            lt.set_operation(self.operation, BIAS_POINTER, vector)?;
+            self.lt.set_operation(&self.operation, BIAS_POINTER, vector)?;
         }
         let beta = if self.adds { 1.0_f32 } else { 0.0 };
-        let [b, a, out] = self.layouts;
+        let [b, a, out] = self.layouts.each_ref().map(|layout| layout.pointer);
         // SAFETY: descriptors and algorithm are those of one plan, made for these operands' form; the
         // pointers were resolved in this very scope and their memory is kept by the bindings until the
         // stream has been given the work; the scalars are read before the call returns.
         let status = unsafe {
-            (lt.matmul)(
+            (self.lt.matmul)(
                 self.handle,
-                self.operation,
+                self.operation.pointer,
                 (&raw const ONE).cast(),
                 pointers.b,
                 b,
@@ -383,18 +439,24 @@ impl Plan {
 
 static ONE: f32 = 1.0;
 
+// `cublasStatus_t`
+const SUCCESS: c_int = 0;
+const ALLOCATION_FAILED: c_int = 3;
+const INVALID_VALUE: c_int = 7;
+const ARCHITECTURE_MISMATCH: c_int = 8;
+const NOT_SUPPORTED: c_int = 15;
+
 // `cublasLtMatmulDescAttributes_t`
 const TRANSPOSE_A: c_int = 3;
 const TRANSPOSE_B: c_int = 4;
 const EPILOGUE: c_int = 7;
 const BIAS_POINTER: c_int = 8;
-// `cublasComputeType_t`: f32 throughout
-const COMPUTE_F32: c_int = 68;
 // `cublasLtMatmulPreferenceAttributes_t`
 const MAX_WORKSPACE: c_int = 1;
 const MIN_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 
 type Pointer = *mut c_void;
+type Destroy = unsafe extern "C" fn(Pointer) -> c_int;
 type Create = unsafe extern "C" fn(*mut Pointer) -> c_int;
 type CreateOperation = unsafe extern "C" fn(*mut Pointer, c_int, c_int) -> c_int;
 type CreateLayout = unsafe extern "C" fn(*mut Pointer, c_int, u64, u64, i64) -> c_int;
@@ -435,38 +497,44 @@ struct Lt {
     create: Create,
     create_operation: CreateOperation,
     set_operation: Set,
+    destroy_operation: Destroy,
     create_layout: CreateLayout,
+    destroy_layout: Destroy,
     create_preference: Create,
     set_preference: Set,
-    destroy_preference: unsafe extern "C" fn(Pointer) -> c_int,
+    destroy_preference: Destroy,
     find_algorithm: FindAlgorithm,
     matmul: Matmul,
     /// Behind the functions, which must not outlive it.
     _library: Library,
 }
 
-/// The library, or none if it can't be loaded, which is said once.
-fn library() -> Option<&'static Lt> {
-    static LIBRARY: OnceLock<Option<Lt>> = OnceLock::new();
+/// What is behind each name: loaded when it is come to, and kept for the process.
+fn libraries()
+-> impl Iterator<Item = (&'static str, Result<&'static Lt, &'static libloading::Error>)> {
+    static LOADED: [OnceLock<Result<Lt, libloading::Error>>; NAMES.len()] =
+        [const { OnceLock::new() }; NAMES.len()];
 
-    let load = || match Lt::load() {
-        Ok(lt) => Some(lt),
-        Err(error) => {
-            eprintln!(
-                "cuBLASLt can't be loaded ({error}); matrix products are Burn's own, several times slower"
-            );
-            None
-        }
+    let load = |(name, place): (_, &'static OnceLock<_>)| {
+        (name, place.get_or_init(|| Lt::load(name)).as_ref())
     };
-    LIBRARY.get_or_init(load).as_ref()
+    NAMES.into_iter().zip(&LOADED).map(load)
+}
+
+fn why_none_loads() -> String {
+    let of_newest = libraries().find_map(|(_, library)| library.err());
+    let reason = of_newest.and_then(Error::source).map(ToString::to_string).unwrap_or_default();
+    let names = NAMES.join(", ");
+    format!(
+        "none of {names} can be loaded ({reason}), and one in another folder, as in Python's packages \
+         (nvidia/cublas/lib), needs that folder in {PATH}"
+    )
 }
 
 impl Lt {
-    fn load() -> Result<Self, libloading::Error> {
+    fn load(name: &str) -> Result<Self, libloading::Error> {
         // SAFETY: NVIDIA's library runs no code of consequence when it is loaded.
-        let open = |name: &&str| unsafe { Library::new(*name) };
-        let mut tried = NAMES.iter().map(open);
-        let library = tried.find(Result::is_ok).unwrap_or_else(|| open(&NAMES[0]))?;
+        let library = unsafe { Library::new(name)? };
         /// # Safety
         /// `F` must be the type of the function `name`.
         unsafe fn find<F: Copy>(library: &Library, name: &str) -> Result<F, libloading::Error> {
@@ -480,7 +548,9 @@ impl Lt {
                 create: find(&library, "cublasLtCreate")?,
                 create_operation: find(&library, "cublasLtMatmulDescCreate")?,
                 set_operation: find(&library, "cublasLtMatmulDescSetAttribute")?,
+                destroy_operation: find(&library, "cublasLtMatmulDescDestroy")?,
                 create_layout: find(&library, "cublasLtMatrixLayoutCreate")?,
+                destroy_layout: find(&library, "cublasLtMatrixLayoutDestroy")?,
                 create_preference: find(&library, "cublasLtMatmulPreferenceCreate")?,
                 set_preference: find(&library, "cublasLtMatmulPreferenceSetAttribute")?,
                 destroy_preference: find(&library, "cublasLtMatmulPreferenceDestroy")?,
@@ -491,45 +561,35 @@ impl Lt {
         }
     }
 
-    /// This thread's handle.
-    fn handle(&self) -> Result<Pointer, ServerError> {
-        thread_local! {
-            static HANDLE: RefCell<Option<Pointer>> = const { RefCell::new(None) };
-        }
-
-        HANDLE.with_borrow_mut(|handle| {
-            if let Some(handle) = *handle {
-                return Ok(handle);
-            }
-            // SAFETY: the argument is a place for the handle; the context is the thread's own.
-            let created = created("cublasLtCreate", |place| unsafe { (self.create)(place) })?;
-            *handle = Some(created);
-            Ok(created)
-        })
+    /// A handle for the thread's current context.
+    fn handle(&self) -> Result<Pointer, Refusal> {
+        // SAFETY: the argument is a place for the handle.
+        created("cublasLtCreate", |place| unsafe { (self.create)(place) })
     }
 
-    fn operation(&self, form: &Form) -> Result<Pointer, ServerError> {
-        let operation = created("cublasLtMatmulDescCreate", |place| {
+    fn operation(&self, form: &Form) -> Result<Descriptor, Refusal> {
+        let pointer = created("cublasLtMatmulDescCreate", |place| {
+            let (compute, scale) = (form.format.compute_code(), NumberFormat::F32.code());
             // SAFETY: the first argument is a place for the descriptor, the others are codes.
-            unsafe { (self.create_operation)(place, COMPUTE_F32, NumberFormat::F32.code()) }
+            unsafe { (self.create_operation)(place, compute, scale) }
         })?;
-        let [a, b] = form.transposed.map(c_int::from);
-        self.set_operation(operation, TRANSPOSE_A, b)?;
-        self.set_operation(operation, TRANSPOSE_B, a)?;
-        self.set_operation(operation, EPILOGUE, form.epilogue.code())?;
+        let operation = Descriptor { pointer, destroy: self.destroy_operation };
+        let [a, b] = form.layouts.map(|layout| c_int::from(layout.transposed));
+        self.set_operation(&operation, TRANSPOSE_A, b)?;
+        self.set_operation(&operation, TRANSPOSE_B, a)?;
+        self.set_operation(&operation, EPILOGUE, form.epilogue.code())?;
         Ok(operation)
     }
 
     fn set_operation<T>(
         &self,
-        operation: Pointer,
+        operation: &Descriptor,
         what: c_int,
         value: T,
-    ) -> Result<(), ServerError> {
+    ) -> Result<(), Refusal> {
+        let (value, size) = ((&raw const value).cast(), size_of::<T>());
         // SAFETY: the descriptor is one of ours; the value is of the attribute's size and copied.
-        let status = unsafe {
-            (self.set_operation)(operation, what, (&raw const value).cast(), size_of::<T>())
-        };
+        let status = unsafe { (self.set_operation)(operation.pointer, what, value, size) };
         succeeded("cublasLtMatmulDescSetAttribute", status)
     }
 
@@ -539,75 +599,93 @@ impl Lt {
         &self,
         format: NumberFormat,
         [rows, columns]: [u64; 2],
-        stride: i64,
-        transposed: bool,
-    ) -> Result<Pointer, ServerError> {
+        Layout { stride, transposed }: Layout,
+    ) -> Result<Descriptor, Refusal> {
         let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
-        created("cublasLtMatrixLayoutCreate", |place| {
+        let pointer = created("cublasLtMatrixLayoutCreate", |place| {
             // SAFETY: the first argument is a place for the descriptor, the others are numbers.
             unsafe { (self.create_layout)(place, format.code(), columns, rows, stride) }
-        })
+        })?;
+        Ok(Descriptor { pointer, destroy: self.destroy_layout })
+    }
+
+    /// What an algorithm may use and rely on.
+    fn preference(&self, alignments: [u32; 3]) -> Result<Descriptor, Refusal> {
+        // SAFETY: the argument is a place for the descriptor.
+        let pointer = created("cublasLtMatmulPreferenceCreate", |place| unsafe {
+            (self.create_preference)(place)
+        })?;
+        let preference = Descriptor { pointer, destroy: self.destroy_preference };
+        let set = |what: c_int, value: *const c_void, size: usize| {
+            // SAFETY: the descriptor is ours; the value is of the attribute's size and copied.
+            succeeded("cublasLtMatmulPreferenceSetAttribute", unsafe {
+                (self.set_preference)(preference.pointer, what, value, size)
+            })
+        };
+        let workspace = WORKSPACE_BYTES;
+        set(MAX_WORKSPACE, (&raw const workspace).cast(), size_of::<usize>())?;
+        let [align_a, align_b, align_out] = alignments;
+        for (what, value) in MIN_ALIGNMENTS.iter().zip([align_b, align_a, align_out, align_out]) {
+            set(*what, (&raw const value).cast(), size_of::<u32>())?;
+        }
+        Ok(preference)
     }
 
     /// The algorithm that cuBLASLt thinks fastest.
     fn algorithm(
         &self,
         handle: Pointer,
-        operation: Pointer,
-        [b, a, out]: [Pointer; 3],
-        alignments: [u32; 3],
-    ) -> Result<[u64; 8], ServerError> {
-        // SAFETY: the argument is a place for the descriptor.
-        let preference = created("cublasLtMatmulPreferenceCreate", |place| unsafe {
-            (self.create_preference)(place)
-        })?;
-        let [align_a, align_b, align_out] = alignments;
+        operation: &Descriptor,
+        layouts: &[Descriptor; 3],
+        form: &Form,
+    ) -> Result<[u64; 8], Refusal> {
+        let preference = self.preference(form.alignments)?;
+        let [b, a, out] = layouts.each_ref().map(|layout| layout.pointer);
+        let (operation, preference) = (operation.pointer, preference.pointer);
         let mut found = Heuristic::default();
         let mut count = 0;
-        let set = |what: c_int, value: *const c_void, size: usize| {
-            // SAFETY: the descriptor is ours; the value is of the attribute's size and copied.
-            succeeded("cublasLtMatmulPreferenceSetAttribute", unsafe {
-                (self.set_preference)(preference, what, value, size)
-            })
-        };
-        let workspace = WORKSPACE_BYTES;
-        set(MAX_WORKSPACE, (&raw const workspace).cast(), size_of::<usize>())?;
-        for (what, value) in MIN_ALIGNMENTS.iter().zip([align_b, align_a, align_out, align_out]) {
-            set(*what, (&raw const value).cast(), size_of::<u32>())?;
-        }
         // SAFETY: all descriptors were made above or by the caller; there is room for one result.
         let status = unsafe {
             let (results, count) = (&raw mut found, &raw mut count);
             (self.find_algorithm)(handle, operation, b, a, out, out, preference, 1, results, count)
         };
-        // SAFETY: the descriptor is ours and not used any more.
-        unsafe { (self.destroy_preference)(preference) };
-        succeeded("cublasLtMatmulAlgoGetHeuristic", status)?;
-        if count == 1 && found.status == 0 {
-            Ok(found.algorithm)
-        } else {
-            Err(failed("cublasLtMatmulAlgoGetHeuristic", found.status))
+        match status {
+            SUCCESS if count == 1 && found.status == SUCCESS => Ok(found.algorithm),
+            SUCCESS | INVALID_VALUE | ARCHITECTURE_MISMATCH | NOT_SUPPORTED => {
+                Err(Refusal::NoAlgorithm(format!("{form:?}")))
+            }
+            _ => Err(failed("cublasLtMatmulAlgoGetHeuristic", status)),
         }
+    }
+}
+
+/// Something that the library made and that is given back to it.
+struct Descriptor {
+    pointer: Pointer,
+    destroy: Destroy,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: the library made it, which is never unloaded, and nobody else has it.
+        unsafe { (self.destroy)(self.pointer) };
     }
 }
 
 /// What a creating function puts into the place that it is given.
 fn created(
-    function: &str,
+    function: &'static str,
     create: impl FnOnce(*mut Pointer) -> c_int,
-) -> Result<Pointer, ServerError> {
+) -> Result<Pointer, Refusal> {
     let mut place = null_mut();
     succeeded(function, create(&raw mut place))?;
     Ok(place)
 }
 
-fn succeeded(function: &str, status: c_int) -> Result<(), ServerError> {
-    if status == 0 { Ok(()) } else { Err(failed(function, status)) }
+fn succeeded(function: &'static str, status: c_int) -> Result<(), Refusal> {
+    if status == SUCCESS { Ok(()) } else { Err(failed(function, status)) }
 }
 
-fn failed(function: &str, status: c_int) -> ServerError {
-    ServerError::Generic {
-        reason: format!("{function} answered {status}"),
-        backtrace: BackTrace::capture(),
-    }
+fn failed(function: &'static str, status: c_int) -> Refusal {
+    Refusal::Failed { function, status }
 }

@@ -1,9 +1,7 @@
 //! Linear layers: by cuBLASLt where it can be used, else by Burn's matrix product.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 #[cfg(feature = "cublas")]
@@ -41,26 +39,16 @@ pub(super) fn linear(
     let mut shape = x.meta.shape().clone();
     let last = shape.num_dims() - 1;
     shape[last] = weight.meta.shape()[1];
-    reshaped(matrix_product(flat(x), weight, bias, added.map(flat)), shape)
+    // Burn's own products may have padded rows: their strides must be kept.
+    CubeBackend::float_reshape(matrix_product(flat(x), weight, bias, added.map(flat)), shape)
 }
 
 /// All but the last dimension as one.
 fn flat(x: CubeTensor) -> CubeTensor {
     let shape = x.meta.shape();
-    if shape.num_dims() == 2 {
-        return x;
-    }
-    let last = shape[shape.num_dims() - 1];
-    let rows = shape.num_elements() / last.max(1);
-    reshaped(into_contiguous(x), [rows, last].into())
-}
-
-/// The same memory, which is contiguous or has two dimensions already, in another shape.
-fn reshaped(x: CubeTensor, shape: Shape) -> CubeTensor {
-    if x.meta.shape() == &shape {
-        return x;
-    }
-    CubeTensor::new_contiguous(x.client, x.device, shape, x.handle, x.dtype)
+    let (rows, last) = shape.split_at(shape.num_dims() - 1);
+    let shape = [rows.iter().product(), last[0]];
+    CubeBackend::float_reshape(x, shape.into())
 }
 
 fn matrix_product(
