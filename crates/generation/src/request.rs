@@ -60,8 +60,14 @@ pub struct Request {
     /// those of a text always are together.
     pub batch_size: usize,
     /// Lets the device record a network call and replay it in all steps, on GPUs that do so (CUDA, and what
-    /// WebGPU runs on) and from 20 calls for a text on; default true. It makes small batches much faster and
-    /// keeps some memory until all texts are there. Latents are the same but for rounding.
+    /// WebGPU runs on) and from 20 calls for a text on, and what decoding does for a token
+    /// ([`GenerationConfig::graphs`]); default true. It makes small batches much faster and keeps some memory
+    /// until all texts are there. Latents are the same but for rounding.
+    ///
+    /// On CUDA, load the model on the thread that generates: with tensors of other threads nothing is recorded,
+    /// and a thread finds that out with three recordings that fail. And while one thread records, no other one
+    /// should work on the device: CUDA refuses new memory to the whole process meanwhile, so that the others'
+    /// work can fail. Set it to false where several threads generate at a time.
     pub graphs: bool,
 }
 

@@ -1,4 +1,7 @@
 //! Network calls that are recorded and replayed against plain ones, on a tiny model with random parameters.
+//! Where the device records nothing, as a CPU, all calls are plain ones, and only this is checked: that
+//! requests of several batches go through, and that `graphs` changes nothing in them. Whether a call is
+//! recorded where that is possible is checked in `src/networks.rs`.
 
 mod common;
 

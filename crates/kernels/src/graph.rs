@@ -1,6 +1,8 @@
 //! A computation that is recorded once and then run by a single call of the device.
 
 #[cfg(feature = "cube")]
+mod failures;
+#[cfg(feature = "cube")]
 mod ops;
 #[cfg(feature = "cube")]
 mod recorder;
@@ -29,7 +31,11 @@ use recorder::Recorder;
 /// second takes about three times as long and makes the recording, and from then on inputs are copied into
 /// the recording's own, it is replayed, and its outputs are copied out, so that they stay as they are. A run
 /// with inputs of other forms is a plain call; if the next one has them too, they are recorded instead of the
-/// first. When something can't be recorded, this is said once, and the closure is called.
+/// first.
+///
+/// When something can't be recorded, this is said once in a process, and the graph calls its closure from then
+/// on. Each graph finds it out for itself, which takes as long as three calls; but where three recordings in a
+/// row have failed on a thread, that thread records nothing more on the device.
 ///
 /// With [`with_state`](Self::with_state) there are tensors that stay in the recording: the closure takes the
 /// state and gives the next one. What it writes in place, like [`Past`](crate::Past), is not copied.
@@ -40,19 +46,25 @@ use recorder::Recorder;
 /// # What a closure must not do
 /// A replay runs the kernels of the closure, not the closure. So it must
 /// - do the same operations in every run, on the same parameters: what comes from the host is recorded as it
-///   was, be it a number, the condition of an `if` or a random number, which would be the same in every run;
+///   was, be it a number, the condition of an `if` or a random number, which would be the same in every run.
+///   If a tensor in a captured cell (`RefCell`, `Mutex`) is swapped for another one, replays go on with the
+///   memory of the old one; what changes belongs into the inputs or the state;
 /// - not read a tensor's values (`into_data`, `into_scalar`), nor wait for the device;
 /// - not make tensors of values from the host (`from_data`, `from_floats`): make them before, outside of the
 ///   closure. Constants like `zeros`, `full` or `arange` are kernels and are fine;
 /// - take no part in autodiff, and run no other graph;
-/// - use tensors only that were made on the thread that runs it, parameters included. CUDA can't record
-///   others, and then the closure is called instead.
+/// - use tensors only that were made on the thread that runs it, parameters included: load a model on the
+///   thread that runs its graphs. CUDA can't record others, and then the closure is called instead.
 ///
 /// The first three can't be noticed on every device: check a closure with a test that compares runs of its
 /// graph to plain calls.
 ///
+/// # Threads
 /// A graph belongs to the thread that it was made on. While it records, for about as long as a plain call takes,
-/// no other thread should work on the device: CUDA refuses new memory to all of them.
+/// no other thread should work on the device: CUDA then refuses new memory to the whole process, so that what
+/// other threads compute can fail, and so can the recording. No two graphs record at a time, one of them makes a
+/// plain call; but nothing keeps other work away. Where several threads compute at any time, record nothing
+/// ([`recorded_if`](Self::recorded_if)), or record before they begin.
 pub struct Graph<'a, I, O, S = ()> {
     step: Box<Step<'a, I, O, S>>,
     /// None only while it is in use.
@@ -112,7 +124,7 @@ impl<'a, I: Tensors, O: Tensors, S: Tensors> Graph<'a, I, O, S> {
         outputs
     }
 
-    /// The state after the runs so far.
+    /// The state after the runs so far; a copy, if it belongs to a recording.
     ///
     /// # Panics
     /// If the closure panicked in an earlier run.
@@ -128,6 +140,17 @@ impl<'a, I: Tensors, O: Tensors, S: Tensors> Graph<'a, I, O, S> {
     pub fn set_state(&mut self, state: S) {
         let own = self.take_state();
         self.state = Some(self.recorder.inside(own, state));
+    }
+
+    /// Puts what `change` makes of the present state in its place, without copying the state: a recording is
+    /// dropped for that, and the next runs make another as the first ones did.
+    ///
+    /// # Panics
+    /// If the closure panicked in an earlier run.
+    pub fn change_state(&mut self, change: impl FnOnce(S) -> S) {
+        self.recorder.forget();
+        let own = self.take_state();
+        self.state = Some(change(own));
     }
 
     fn take_state(&mut self) -> S {

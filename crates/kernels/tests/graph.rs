@@ -224,6 +224,39 @@ fn a_state_is_kept_and_can_change_places() {
 }
 
 #[test]
+fn a_state_can_be_changed_for_one_of_another_form() {
+    let _turn = turn();
+    type State = (Tensor<2>, Tensor<1, Int>);
+    fn changed(run: usize, (sum, rows): State) -> State {
+        match run {
+            3 => (sum.narrow(0, 1, 2), rows.narrow(0, 1, 2)),
+            _ => (sum * 2.0, rows),
+        }
+    }
+
+    let closure = |(sum, rows): State, x: Tensor<2>| {
+        let sum = sum + x.select(0, rows.clone());
+        ((sum.clone(), rows), sum.tanh())
+    };
+    let mut expected = (random([3, 4]), ints([2, 0, 1]));
+    let mut graph = Graph::with_state(&device(), expected.clone(), closure);
+    for run in 0..12 {
+        if run % 4 == 3 {
+            expected = changed(run, expected);
+            graph.change_state(|state| changed(run, state));
+            assert!(!graph.is_recorded());
+        }
+        let x = random([3, 4]);
+        let found = graph.run(x.clone());
+        let output;
+        (expected, output) = closure(expected, x);
+        assert_close(&found, &output, &format!("the output of run {run}"));
+        assert_eq!(graph.is_recorded(), ![0, 3, 7, 11].contains(&run) && records(), "run {run}");
+    }
+    assert_close(&graph.state().0, &expected.0, "the last state");
+}
+
+#[test]
 fn a_state_that_changes_its_form_is_not_recorded() {
     let _turn = turn();
     let closure = |seen: Tensor<2>, x: Tensor<2>| {
@@ -311,6 +344,41 @@ fn what_can_not_be_recorded_is_called() {
         assert_close(&graph.run(x.clone()), &network(x), &format!("run {run} of another"));
     }
     assert_eq!(graph.is_recorded(), records());
+}
+
+/// CUDA can't record a tensor of another thread, WebGPU no upload.
+#[test]
+fn a_thread_that_can_not_record_stops_trying() {
+    let _turn = turn();
+    let shift = random([24, 16]);
+    let in_thread = move || {
+        let network = network();
+        let recorded_after_four = |closure: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+            let mut graph = Graph::new(&device(), closure);
+            for run in 0..4 {
+                let x = random([24, 16]);
+                assert_close(&graph.run(x.clone()), &closure(x), &format!("run {run}"));
+            }
+            graph.is_recorded()
+        };
+        let unrecordable = |x| {
+            let uploaded = Tensor::<1>::from_data([1.5_f32; 16], (&device(), DType::F32));
+            network(x) + uploaded.unsqueeze_dim(0) + shift.clone()
+        };
+        assert_eq!(recorded_after_four(&network), records());
+        for _ in 0..3 {
+            assert!(!recorded_after_four(&unrecordable));
+        }
+        assert!(!recorded_after_four(&network));
+    };
+    std::thread::spawn(in_thread).join().expect("no panic");
+    let other_thread = || {
+        let network = network();
+        let mut graph = Graph::new(&device(), &network);
+        let runs = (0..4).map(|_| graph.run(random([24, 16]))).count();
+        assert_eq!((runs, graph.is_recorded()), (4, records()));
+    };
+    std::thread::spawn(other_thread).join().expect("no panic");
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub(crate) use self::decoder::{TextDecoder, TextEnds};
 pub use self::sampling::next_token_distributions;
 pub use self::text::{GeneratedText, NewToken};
 
+/// From so many tokens on it pays to record what is done for one of them.
+const TOKENS_WORTH_A_RECORDING: usize = 16;
+
 /// Decodes `config.returns` texts for every row of `encoder_states`; see
 /// [`EncoderDecoder::generate`](crate::EncoderDecoder::generate).
 pub(crate) fn generate(
@@ -142,7 +145,8 @@ impl<'a, D: TextDecoder> Writing<'a, D> {
             newest = column(id);
         }
         let left = tokens - self.prompt.len();
-        (DecoderCache::new(self.decoder, fixed, seen, reading, left, &self.device), newest)
+        let records = self.config.graphs && left >= TOKENS_WORTH_A_RECORDING;
+        (DecoderCache::new(self.decoder, fixed, seen, reading, records, &self.device), newest)
     }
 
     /// The id that texts of `length` ids must go on with, if there is one.

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::recording::{Recording, RecordingError, record};
 use super::tensors::{Form, same};
-use super::{Run, Step, Tensors};
+use super::{Run, Step, Tensors, failures};
 
 /// Records a closure when two runs in a row have inputs of the same form.
 pub(super) struct Recorder<I, O> {
@@ -27,6 +27,12 @@ impl<I, O> Recorder<I, O> {
     pub(super) fn stop(&mut self) {
         self.records = false;
         self.recording = None;
+    }
+
+    /// Nothing is recorded any more, and there has been no run.
+    pub(super) fn forget(&mut self) {
+        self.recording = None;
+        self.last = None;
     }
 
     /// Whether another run like the last one is a replay.
@@ -82,13 +88,21 @@ impl<I: Tensors, O: Tensors> Recorder<I, O> {
     ) -> S {
         // Gives its memory back.
         self.recording = None;
+        if failures::are_too_many(&self.device) {
+            self.stop();
+            return state;
+        }
         match record(&self.device, step, &state, inputs, form) {
             Ok(Some((recording, own))) => {
+                failures::clear(&self.device);
                 self.recording = Some(recording);
                 own
             }
             Ok(None) => state,
             Err(error) => {
+                if let RecordingError::Record(_) = error {
+                    failures::add(&self.device);
+                }
                 self.give_up(&error);
                 state
             }

@@ -112,7 +112,9 @@ impl<I: Tensors, O: Tensors> Recording<I, O> {
         // dropped lie in pages that CubeCL keeps for the graph alone. Nobody else has a tensor of inputs,
         // outputs and state, since what comes in and goes out is copied, and what the closure captured is
         // written by nobody, for Burn writes in place only what has one holder. All of them are used on this
-        // stream only: it was compared above, and `Graph` is not `Send`.
+        // stream only: it was compared above, and `Graph` is not `Send`. A tensor that was swapped out of a
+        // captured cell may be gone or be written: replays then read what lies in its memory, which is still
+        // theirs, since CubeCL keeps every page that the recorded kernels use for the graph.
         unsafe { Dispatch::graph_replay(self.device.as_dispatch(), &self.graph) }
             .map_err(RecordingError::Replay)?;
         Ok(map(&self.outputs, copied))

@@ -4,9 +4,6 @@ use latent_text_kernels::{Graph, Reading};
 use super::{Fixed, Seen};
 use crate::generation::TextDecoder;
 
-/// From so many tokens on it pays to record what is done for one of them.
-const TOKENS_WORTH_A_RECORDING: usize = 16;
-
 /// A decoder and what it has read so far.
 pub(crate) struct DecoderCache<'a> {
     reading: Reading,
@@ -15,16 +12,16 @@ pub(crate) struct DecoderCache<'a> {
 }
 
 impl<'a> DecoderCache<'a> {
-    /// Goes on from here for up to `tokens` tokens.
+    /// Goes on from here, and records what is done for a token if that is `wanted` and possible.
     pub(crate) fn new<D: TextDecoder>(
         decoder: &'a D,
         fixed: Fixed,
         seen: Seen,
         reading: Reading,
-        tokens: usize,
+        wanted: bool,
         device: &Device,
     ) -> Self {
-        let wanted = tokens >= TOKENS_WORTH_A_RECORDING && seen.is_read_by_kernels(decoder.heads());
+        let wanted = wanted && seen.is_read_by_kernels(decoder.heads());
         let step = move |seen: Seen, (ids, reading): (Tensor<2, Int>, Reading)| {
             let (state, seen) = decoder.step(ids, &reading, &fixed, seen);
             (seen, decoder.logits(state).squeeze_dim(1))
@@ -45,7 +42,6 @@ impl<'a> DecoderCache<'a> {
 
     /// Goes on with the given sources only.
     pub(crate) fn keep_sources(&mut self, sources: &Tensor<1, Int>) {
-        let seen = self.graph.state();
-        self.graph.set_state(seen.with_sources(sources));
+        self.graph.change_state(|seen| seen.with_sources(sources));
     }
 }

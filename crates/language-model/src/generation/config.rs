@@ -37,6 +37,15 @@ pub struct GenerationConfig {
     /// Whether texts that are not from a beam search, which always gives them, carry their score.
     /// Default false.
     pub with_scores: bool,
+    /// Lets the device record what is done for a token and replay it for the others, on GPUs that do so (CUDA,
+    /// and what WebGPU runs on) and where at least 16 tokens may come. Default true; a file has it only where
+    /// it is false.
+    ///
+    /// While CUDA records, no other thread should work on the device: it would get no memory. And the model
+    /// must have been loaded on the thread that decodes; others are not recorded. See
+    /// [`Graph`](latent_text_kernels::Graph).
+    #[serde(skip_serializing_if = "is_true")]
+    pub graphs: bool,
 }
 
 impl Default for GenerationConfig {
@@ -53,8 +62,13 @@ impl Default for GenerationConfig {
             forced_eos: ForcedToken::OfModel,
             returns: 1,
             with_scores: false,
+            graphs: true,
         }
     }
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// How the next token is chosen.

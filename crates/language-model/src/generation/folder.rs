@@ -70,7 +70,7 @@ impl GenerationConfig {
 
 impl GenerationConfig {
     /// The entries of `generation_config.json` for these settings, except those that are as this type
-    /// has them by default. `transformers` knows neither prefixes nor whether scores are wanted.
+    /// has them by default. `transformers` knows neither prefixes nor whether scores or recordings are wanted.
     pub(crate) fn to_entries(&self) -> Result<Map<String, Value>, serde_json::Error> {
         let defaults = Self::default();
         let mut entries = Entries {

@@ -355,6 +355,12 @@ fn settings_have_readable_json() {
     let greedy: GenerationConfig = serde_json::from_str(r#"{"decoding": "greedy"}"#).unwrap();
     assert_eq!(greedy, GenerationConfig::default());
     assert!(serde_json::from_str::<GenerationConfig>(r#"{"beams": 4}"#).is_err());
+    // Only who switches recordings off has an entry about them in a file.
+    let entries = serde_json::to_value(&greedy).unwrap();
+    assert!(entries.get("graphs").is_none());
+    let plain = GenerationConfig { graphs: false, ..greedy };
+    let read_back = serde_json::from_value(serde_json::to_value(&plain).unwrap()).unwrap();
+    assert_eq!(plain, read_back);
 }
 
 /// The source's texts by themselves, and the tokens that were told of while they were written.

@@ -43,6 +43,19 @@ fn one_beam_is_greedy_decoding() {
     }
 }
 
+/// Where nothing is recorded, both are the same.
+#[test]
+fn recordings_change_no_text() {
+    for family in FAMILIES {
+        let source = Source::of(family, 100);
+        for decoding in [Decoding::Greedy, beam(1.0, EarlyStopping::Heuristic)] {
+            let recorded = source.generate(&config(decoding));
+            let plain = source.generate(&GenerationConfig { graphs: false, ..config(decoding) });
+            assert_eq!(ids(&recorded), ids(&plain), "{family}");
+        }
+    }
+}
+
 #[test]
 fn the_texts_of_a_search_come_best_first_and_differ() {
     for family in FAMILIES {
