@@ -1,7 +1,6 @@
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 
 use crate::class_embedding::ClassEmbedding;
@@ -9,8 +8,9 @@ use crate::context::Context;
 use crate::source_reader::SourceReader;
 use crate::stream::{enter, leave};
 use crate::time_embedding::TimeEmbedding;
+use crate::time_terms::TimeTerms;
 use crate::transformer::Transformer;
-use crate::{Conditions, DenoiserConfig, SelfCondition, Source, SourceContext};
+use crate::{Conditions, DenoiserConfig, EmbeddedTime, SelfCondition, Source, SourceContext};
 
 /// The sinusoid was made for integer times up to about a thousand.
 const ALPHA_TO_TIME: f64 = 1000.0;
@@ -75,15 +75,46 @@ impl Denoiser {
     /// If there are more latents than `max_latents`, if a shape is not as it should be, or if the
     /// denoiser is given classes or sources that its configuration has not.
     pub fn forward(&self, z: Tensor<3>, alpha: Tensor<1>, conditions: Conditions) -> Tensor<3> {
+        let condition = self.embed_condition(alpha, conditions.classes.clone());
+        self.predict(z, self.time_terms(condition), conditions)
+    }
+
+    /// What [`forward_embedded`](Self::forward_embedded) needs of noise levels, as [`forward`](Self::forward)
+    /// is told them.
+    pub(crate) fn embed(&self, alpha: Tensor<1>) -> EmbeddedTime {
+        let embedding = self.embed_level(alpha);
+        EmbeddedTime(match &self.class_embedding {
+            Some(_) => embedding,
+            None => self.time_terms(embedding).join(),
+        })
+    }
+
+    /// [`forward`](Self::forward) at noise levels that are [embedded](Self::embed).
+    pub(crate) fn forward_embedded(
+        &self,
+        z: Tensor<3>,
+        time: EmbeddedTime,
+        conditions: Conditions,
+    ) -> Tensor<3> {
+        let [_, dim] = self.time_projection.weight.dims();
+        let terms = match &self.class_embedding {
+            Some(_) => self.time_terms(self.add_class(time.0, conditions.classes.clone())),
+            None => TimeTerms::split(time.0, dim),
+        };
+        self.predict(z, terms, conditions)
+    }
+
+    fn predict(&self, z: Tensor<3>, terms: TimeTerms, conditions: Conditions) -> Tensor<3> {
         let Conditions { self_cond, classes, source, mask } = conditions;
+        let told = classes.is_none() || self.class_embedding.is_some();
+        assert!(told, "an unconditional denoiser was given classes");
         let dtype = z.dtype();
-        let time = gelu(self.embed_condition(alpha, classes));
         let estimate = self.estimate(self_cond, z.dims());
         let inputs = Tensor::cat(vec![z.cast(estimate.dtype()), estimate], 2);
         let (projection, positions) = (&self.input_projection, &self.positions);
-        let h = enter(inputs, projection, positions, time.clone(), &self.time_projection);
+        let h = enter(inputs, projection, positions, terms.shift);
         let context = self.context(source);
-        let h = self.transformer.forward(h, time, mask, context.as_ref());
+        let h = self.transformer.forward(h, terms.modulation, mask, context.as_ref());
         leave(h, &self.output_norm, &self.output_projection).cast(dtype)
     }
 
@@ -113,12 +144,23 @@ impl Denoiser {
 
     /// Noise level and class, `[batch, time_dim]`.
     fn embed_condition(&self, alpha: Tensor<1>, classes: Option<Tensor<1, Int>>) -> Tensor<2> {
-        let time = self.time.forward(alpha.cast(FloatDType::F32) * ALPHA_TO_TIME);
-        let Some(embedding) = &self.class_embedding else {
-            assert!(classes.is_none(), "an unconditional denoiser was given classes");
-            return time;
-        };
-        time + embedding.forward(classes)
+        self.add_class(self.embed_level(alpha), classes)
+    }
+
+    /// The noise level alone, `[batch, time_dim]`.
+    fn embed_level(&self, alpha: Tensor<1>) -> Tensor<2> {
+        self.time.forward(alpha.cast(FloatDType::F32) * ALPHA_TO_TIME)
+    }
+
+    fn add_class(&self, time: Tensor<2>, classes: Option<Tensor<1, Int>>) -> Tensor<2> {
+        match &self.class_embedding {
+            Some(embedding) => time + embedding.forward(classes),
+            None => time,
+        }
+    }
+
+    fn time_terms(&self, condition: Tensor<2>) -> TimeTerms {
+        TimeTerms::new(condition, &self.time_projection, &self.transformer)
     }
 
     /// The estimate where there is one and the learned stand-in elsewhere, in the parameters' dtype.

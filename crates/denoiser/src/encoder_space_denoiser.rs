@@ -1,7 +1,6 @@
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use latent_text_nn::linear;
 
@@ -9,8 +8,9 @@ use crate::class_embedding::{class_rows, class_table};
 use crate::context::{Context, null_where_absent};
 use crate::stream::{enter, leave};
 use crate::time_embedding::TimeEmbedding;
+use crate::time_terms::TimeTerms;
 use crate::transformer::Transformer;
-use crate::{Conditions, EncoderSpaceDenoiserConfig, SelfCondition};
+use crate::{Conditions, EmbeddedTime, EncoderSpaceDenoiserConfig, SelfCondition};
 
 /// The network of LD4LG's first version (arXiv 2212.09462v1), for diffusion in the space of a
 /// language encoder's own states: as many latents as a text has tokens.
@@ -74,16 +74,41 @@ impl EncoderSpaceDenoiser {
         steps: Tensor<1, Int>,
         conditions: Conditions,
     ) -> Tensor<3> {
+        self.predict(z, self.time_terms(steps), conditions)
+    }
+
+    /// What [`forward_embedded`](Self::forward_embedded) needs of time steps, as [`forward`](Self::forward)
+    /// is told them.
+    pub(crate) fn embed(&self, steps: Tensor<1, Int>) -> EmbeddedTime {
+        EmbeddedTime(self.time_terms(steps).join())
+    }
+
+    /// [`forward`](Self::forward) at time steps that are [embedded](Self::embed).
+    pub(crate) fn forward_embedded(
+        &self,
+        z: Tensor<3>,
+        time: EmbeddedTime,
+        conditions: Conditions,
+    ) -> Tensor<3> {
+        let [_, dim] = self.time_projection.weight.dims();
+        self.predict(z, TimeTerms::split(time.0, dim), conditions)
+    }
+
+    fn time_terms(&self, steps: Tensor<1, Int>) -> TimeTerms {
+        let time = self.time.forward(steps.cast(FloatDType::F32));
+        TimeTerms::new(time, &self.time_projection, &self.transformer)
+    }
+
+    fn predict(&self, z: Tensor<3>, terms: TimeTerms, conditions: Conditions) -> Tensor<3> {
         let Conditions { self_cond, classes, source, mask } = conditions;
         assert!(source.is_none(), "an encoder-space denoiser was given sources");
         let [batch, _, _] = z.dims();
         let dtype = z.dtype();
-        let time = gelu(self.time.forward(steps.cast(FloatDType::F32)));
         let inputs = z.cast(self.input_projection.weight.dtype());
         let (projection, positions) = (&self.input_projection, &self.positions);
-        let h = enter(inputs, projection, positions, time.clone(), &self.time_projection);
+        let h = enter(inputs, projection, positions, terms.shift);
         let context = self.context(self_cond, classes, mask.clone(), batch);
-        let h = self.transformer.forward(h, time, mask, Some(&context));
+        let h = self.transformer.forward(h, terms.modulation, mask, Some(&context));
         leave(h, &self.output_norm, &self.output_projection).cast(dtype)
     }
 

@@ -32,16 +32,21 @@ impl FeedForward {
         }
     }
 
-    /// The stream `h` behind this branch, both `[batch, latents, dim]`; `time` is the activated
-    /// condition of each sample or of all, `[batch or 1, time_dim]`.
+    /// Scale and shift, `[batch or 1, 2 * dim]`, by the activated condition, `[batch or 1, time_dim]`.
+    pub(crate) fn modulation(&self, time: Tensor<2>) -> Tensor<2> {
+        linear(&self.scale_and_shift, time)
+    }
+
+    /// The stream `h` behind this branch, both `[batch, latents, dim]`, with the
+    /// [`modulation`](Self::modulation) of each sample or of all.
     pub(crate) fn forward(
         &self,
         h: Tensor<3>,
-        time: Tensor<2>,
+        modulation: Tensor<2>,
         dropout: Option<DropoutSite>,
     ) -> Tensor<3> {
         let gated = linear(&self.value_and_gate, layer_norm(&self.norm, h.clone()));
         let y = linear(&self.output, gated_gelu(gated, dropout.as_ref()));
-        modulated_norm(&self.output_norm, y, linear(&self.scale_and_shift, time), h)
+        modulated_norm(&self.output_norm, y, modulation, h)
     }
 }

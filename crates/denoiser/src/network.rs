@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use latent_text_kernels::{Mapping, Tensors};
 
-use crate::{Conditions, Denoiser, EncoderSpaceDenoiser, Source, SourceContext};
+use crate::{Conditions, Denoiser, EmbeddedTime, EncoderSpaceDenoiser, Source, SourceContext};
 
 /// Any of the denoisers, for code that trains or samples with each of them.
 ///
@@ -35,6 +35,13 @@ impl NetworkTime {
         }
     }
 
+    fn known_step(self) -> Tensor<1, Int> {
+        let Some(step) = self.step else {
+            panic!("an encoder-space denoiser must be told the step of a discrete schedule")
+        };
+        step
+    }
+
     /// On the device with autodiff.
     pub fn autodiff(self) -> Self {
         Self { alpha: self.alpha.autodiff(), step: self.step.map(Tensor::autodiff) }
@@ -48,7 +55,7 @@ impl Tensors for NetworkTime {
 }
 
 impl DenoisingNetwork {
-    /// Whether [`forward`](Self::forward) takes tensors only from its arguments and parameters, so that a
+    /// Whether a call takes tensors only from its arguments and parameters, so that a
     /// [`Graph`](latent_text_kernels::Graph) can record it on every device that records. An encoder-space
     /// denoiser gets its relative positions from the host.
     pub fn is_recordable(&self) -> bool {
@@ -67,12 +74,36 @@ impl DenoisingNetwork {
     pub fn forward(&self, z: Tensor<3>, time: NetworkTime, conditions: Conditions) -> Tensor<3> {
         match self {
             Self::Latent(denoiser) => denoiser.forward(z, time.alpha, conditions),
-            Self::EncoderSpace(denoiser) => {
-                let Some(step) = time.step else {
-                    panic!("an encoder-space denoiser must be told the step of a discrete schedule")
-                };
-                denoiser.forward(z, step, conditions)
-            }
+            Self::EncoderSpace(denoiser) => denoiser.forward(z, time.known_step(), conditions),
+        }
+    }
+
+    /// What the layers are told of noise levels, which depends on nothing else: in a sampling run, this is
+    /// done once for all levels of the plan.
+    ///
+    /// # Panics
+    /// If an encoder-space denoiser is not told the steps.
+    pub fn embed(&self, time: NetworkTime) -> EmbeddedTime {
+        match self {
+            Self::Latent(denoiser) => denoiser.embed(time.alpha),
+            Self::EncoderSpace(denoiser) => denoiser.embed(time.known_step()),
+        }
+    }
+
+    /// [`forward`](Self::forward) at the embedded noise level of each sample or of all. Up to rounding, the
+    /// output is the same.
+    ///
+    /// # Panics
+    /// If another network embedded the levels, and as [`forward`](Self::forward) does.
+    pub fn forward_embedded(
+        &self,
+        z: Tensor<3>,
+        time: EmbeddedTime,
+        conditions: Conditions,
+    ) -> Tensor<3> {
+        match self {
+            Self::Latent(denoiser) => denoiser.forward_embedded(z, time, conditions),
+            Self::EncoderSpace(denoiser) => denoiser.forward_embedded(z, time, conditions),
         }
     }
 

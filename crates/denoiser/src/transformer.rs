@@ -92,13 +92,19 @@ impl Transformer {
         Context { layers, mask }
     }
 
-    /// The stream `h` after all layers, `[batch, latents, dim]`; `time` is the activated
-    /// condition of each sample or of all, `[batch or 1, time_dim]`. `mask`, `[batch, latents]`, is true for real latents. With
-    /// cross-attention, there must be a context.
+    /// Scale and shift of every layer, `[batch or 1, 2 * dim]`, by the activated condition,
+    /// `[batch or 1, time_dim]`.
+    pub(crate) fn modulation(&self, time: Tensor<2>) -> Vec<Tensor<2>> {
+        self.layers.iter().map(|layer| layer.feed_forward.modulation(time.clone())).collect()
+    }
+
+    /// The stream `h` after all layers, `[batch, latents, dim]`, with the
+    /// [`modulation`](Self::modulation) of each sample or of all. `mask`, `[batch, latents]`, is true for
+    /// real latents. With cross-attention, there must be a context.
     pub(crate) fn forward(
         &self,
         mut h: Tensor<3>,
-        time: Tensor<2>,
+        modulation: Vec<Tensor<2>>,
         mask: Option<Tensor<2, Bool>>,
         context: Option<&Context>,
     ) -> Tensor<3> {
@@ -108,7 +114,7 @@ impl Transformer {
         let dropout = DropoutSeed::draw(self.dropout, &h.device());
         let first_late = self.layers.len() - self.dense_connections.len();
         let mut early = Vec::with_capacity(self.dense_connections.len());
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, (layer, modulation)) in self.layers.iter().zip(modulation).enumerate() {
             if index >= first_late {
                 let late = index - first_late;
                 let skip = match self.skip(late) {
@@ -119,7 +125,7 @@ impl Transformer {
             }
             let seen = context.map(|context| context.of_layer(index, batch));
             let dropout = LayerDropout { seed: dropout.as_ref(), layer: index };
-            h = layer.forward(h, time.clone(), bias.clone(), seen, context_bias.clone(), dropout);
+            h = layer.forward(h, modulation, bias.clone(), seen, context_bias.clone(), dropout);
             if early.len() < self.dense_connections.len() {
                 early.push(h.clone());
             }
@@ -150,7 +156,7 @@ impl Layer {
     fn forward(
         &self,
         h: Tensor<3>,
-        time: Tensor<2>,
+        modulation: Tensor<2>,
         bias: Option<Tensor<4>>,
         seen: Option<KeysValues>,
         context_bias: Option<Tensor<4>>,
@@ -160,7 +166,7 @@ impl Layer {
         if let (Some(attention), Some(seen)) = (&self.cross_attention, seen) {
             h = attention.forward(h, seen, context_bias, dropout.site(1));
         }
-        self.feed_forward.forward(h, time, dropout.site(2))
+        self.feed_forward.forward(h, modulation, dropout.site(2))
     }
 }
 
@@ -219,7 +225,7 @@ mod tests {
         let transformer = counting(skips, [0.5, 0.25, 2.0], [3.0, 5.0, 7.0], &device);
         let h = Tensor::zeros([1, 2, DIM], &device);
         let time = Tensor::zeros([1, 4 * DIM], &device);
-        transformer.forward(h, time, None, None).max().into_scalar()
+        transformer.forward(h, transformer.modulation(time), None, None).max().into_scalar()
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use latent_text_autoencoder::Latents;
 use latent_text_conditioning::{best_of, coverage, minimum_bayes_risk};
 use latent_text_diffusion::Guidance;
+use latent_text_language_model::GenerationConfig;
 
 use crate::batch::Batch;
 use crate::conditions::TextConditions;
@@ -99,7 +100,7 @@ impl LatentText {
             seed: request.seed,
         };
         let mut networks = self.networks(&run, request.graphs)?;
-        let decoding = request.decoding.as_ref().unwrap_or(&self.config.decoding);
+        let decoding = self.decoding(request);
         let first_only = matches!(rule, Rule::First) && !request.with_candidates;
         let candidates = if first_only { 1 } else { request.candidates };
         let at_once = (request.batch_size / candidates).max(1);
@@ -119,7 +120,7 @@ impl LatentText {
             let seeds: Vec<u64> =
                 batch.streams().map(|stream| decoding_seed(request.seed, stream)).collect();
             let latents = self.denormalise(x0.clone());
-            let texts = self.autoencoder.decode_latents(latents, decoding, &seeds)?;
+            let texts = self.autoencoder.decode_latents(latents, &decoding, &seeds)?;
             let scores = self.scores(&mut rule, batch, &run.conditions, &x0, &texts)?;
             let vectors = request.with_latents.then(|| x0.real_values()).transpose()?;
             for text in batch.texts() {
@@ -148,6 +149,12 @@ impl LatentText {
             }
         }
         Ok(generated)
+    }
+
+    /// How the request's latents are decoded.
+    fn decoding(&self, request: &Request) -> GenerationConfig {
+        let wanted = request.decoding.as_ref().unwrap_or(&self.config.decoding);
+        GenerationConfig { graphs: wanted.graphs && request.graphs, ..wanted.clone() }
     }
 
     /// The scores that candidates are chosen by, if they are.

@@ -1,11 +1,14 @@
 //! The networks that make the predictions of a sampling run.
 
-use burn::tensor::{Bool, Device, Int, Tensor};
-use latent_text_denoiser::{Conditions, DenoisingNetwork, NetworkTime, SelfCondition};
-use latent_text_diffusion::DenoiserInput;
+use std::rc::Rc;
+
+use burn::tensor::{Bool, Device, Tensor};
+use latent_text_denoiser::{Conditions, DenoisingNetwork, EmbeddedTime, SelfCondition};
+use latent_text_diffusion::{DenoiserInput, NoisePoint};
 use latent_text_kernels::Graph;
 
 use crate::conditions::BatchConditions;
+use crate::levels::Levels;
 use crate::masking::masked;
 use crate::sampling::Run;
 use crate::{GenerationError, LatentText};
@@ -25,13 +28,12 @@ pub(crate) struct Network<'a> {
     denoiser: &'a DenoisingNetwork,
     /// Whether it is told class and source.
     conditioned: bool,
-    /// Number of noise levels of a discrete schedule.
-    entries: Option<usize>,
+    levels: Rc<Levels>,
     /// A call under the batch's conditions.
     call: Graph<'a, CallInputs, Tensor<3>, Conditions>,
 }
 
-type CallInputs = (Tensor<3>, NetworkTime, Option<SelfCondition>);
+type CallInputs = (Tensor<3>, EmbeddedTime, Option<SelfCondition>);
 
 impl LatentText {
     /// The networks of a run, whose calls are recorded where that pays, if they may be.
@@ -42,17 +44,20 @@ impl LatentText {
     ) -> Result<Networks<'_>, GenerationError> {
         let entries = self.config.schedule.init()?.table_len();
         let records = may_record && run.plan.calls() >= CALLS_WORTH_A_RECORDING;
-        let network = |denoiser, conditioned| Network {
+        let levels = |denoiser| Rc::new(Levels::new(&run.plan, denoiser, entries, self.device()));
+        let network = |denoiser, conditioned, levels| Network {
             denoiser,
             conditioned,
-            entries,
+            levels,
             call: graph_of(denoiser, self.device(), records),
         };
+        let first = network(&self.denoiser, true, levels(&self.denoiser));
         let weaker = self.weaker_denoiser.as_ref().filter(|_| run.guidance.by_weaker());
-        Ok(Networks {
-            first: network(&self.denoiser, true),
-            second: network(weaker.unwrap_or(&self.denoiser), weaker.is_some()),
-        })
+        let second = match weaker {
+            Some(weaker) => network(weaker, true, levels(weaker)),
+            None => network(&self.denoiser, false, Rc::clone(&first.levels)),
+        };
+        Ok(Networks { first, second })
     }
 }
 
@@ -81,12 +86,9 @@ impl Network<'_> {
 
     /// The prediction, with zeros where there is padding.
     pub(crate) fn predict(&mut self, input: DenoiserInput) -> Tensor<3> {
-        let DenoiserInput { z, alpha, time, self_cond, .. } = input;
-        let step = self.entries.map(|entries| nearest_entry(time, entries, &z));
+        let DenoiserInput { z, level, time, self_cond, .. } = input;
         let self_cond = self_cond.map(|estimate| SelfCondition { estimate, present: None });
-        // Equal for all rows, so that one is enough.
-        let alpha = alpha.slice(0..1);
-        self.call.run((z, NetworkTime { alpha, step }, self_cond))
+        self.call.run((z, self.levels.at(NoisePoint { time, level }), self_cond))
     }
 }
 
@@ -98,15 +100,45 @@ fn graph_of<'a>(
 ) -> Graph<'a, CallInputs, Tensor<3>, Conditions> {
     let call = |conditions: Conditions, (z, time, self_cond): CallInputs| {
         let told = Conditions { self_cond, ..conditions.clone() };
-        let output = masked(denoiser.forward(z, time, told), conditions.mask.as_ref());
+        let output = masked(denoiser.forward_embedded(z, time, told), conditions.mask.as_ref());
         (conditions, output)
     };
     Graph::with_state(device, Conditions::default(), call)
         .recorded_if(records && denoiser.is_recordable())
 }
 
-/// The entry of a noise table of so many that is nearest to a time, one for all rows of `z`.
-fn nearest_entry(time: f64, entries: usize, z: &Tensor<3>) -> Tensor<1, Int> {
-    let entry = (time * (entries - 1) as f64).round() as i64;
-    Tensor::full([1], entry, &z.device())
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use latent_text_denoiser::{DenoiserConfig, DenoisingNetworkConfig, NetworkTime};
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_recorded_wherever_the_device_records() {
+        let device = Device::default();
+        let name = format!("{device:?}").to_lowercase();
+        let can_record = !name.contains("ndarray") && !name.contains("flex");
+        let config = DenoiserConfig {
+            latent_dim: 8,
+            max_latents: 4,
+            dim: 16,
+            depth: 2,
+            head_dim: 8,
+            ff_mult: 2,
+            time_dim_mult: 1,
+            dense_connections: 1,
+            ..DenoiserConfig::default()
+        };
+        let denoiser = DenoisingNetworkConfig::from(config).init(&device);
+        let alpha = Tensor::from_floats([0.5], &device);
+        let time = denoiser.embed(NetworkTime { alpha, step: None });
+        let mut call = graph_of(&denoiser, &device, true);
+        for _ in 0..4 {
+            let z = Tensor::random([2, 4, 8], Distribution::Default, &device);
+            let self_cond = Some(SelfCondition { estimate: z.clone(), present: None });
+            call.run((z, time.clone(), self_cond));
+        }
+        assert_eq!(call.is_recorded(), can_record, "on {name}");
+    }
 }

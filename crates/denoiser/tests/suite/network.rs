@@ -127,3 +127,34 @@ fn each_network_is_told_its_own_time() {
     let second = found.forward(z.slice(1..2), time.samples(1..2), Conditions::default());
     assert!(distance(second, expected.slice(1..2)) < 1e-5);
 }
+
+#[test]
+fn embedded_levels_give_the_same_as_levels() {
+    let device = Device::default();
+    let z = Tensor::<3>::random([2, 5, 4], Distribution::Normal(0.0, 1.0), &device);
+    let classes = || Tensor::<1, Int>::from_ints([2, 0], &device);
+    let step = Tensor::<1, Int>::from_ints([700, 20], &device);
+    let alpha = Tensor::from_floats([0.3, 0.8], &device);
+    let time = NetworkTime { alpha, step: Some(step) };
+    let plain = DenoisingNetworkConfig::from(latent());
+    let other = DenoisingNetworkConfig::from(encoder_space());
+    for config in [plain, other] {
+        for given in [None, Some(3)] {
+            let network =
+                randomised(config.clone().conditioned(given, None).unwrap().init(&device));
+            let told = || Conditions { classes: given.map(|_| classes()), ..Default::default() };
+            let embedded = network.embed(time.clone());
+
+            let expected = network.forward(z.clone(), time.clone(), told());
+            let found = network.forward_embedded(z.clone(), embedded.clone(), told());
+            assert!(distance(found, expected) < 1e-5, "a level for each sample, {config:?}");
+
+            for level in 0..2 {
+                let alone = time.clone().samples(level..level + 1);
+                let expected = network.forward(z.clone(), alone, told());
+                let found = network.forward_embedded(z.clone(), embedded.level(level), told());
+                assert!(distance(found, expected) < 1e-5, "level {level}, {config:?}");
+            }
+        }
+    }
+}
