@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use burn::tensor::FloatDType;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use latent_text::diffusion::SamplerKind;
@@ -81,6 +82,10 @@ struct Arguments {
     /// flex, ndarray, wgpu, vulkan, metal or cuda, as far as compiled in [default: flex].
     #[arg(long)]
     device: Option<String>,
+    /// What the networks compute in; bf16 takes half the memory and is faster on GPUs that have it, slower on
+    /// CPUs.
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Plain lines, or one JSON object a line.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -93,7 +98,9 @@ struct Arguments {
     /// Texts that are sampled together.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
-    /// Keeps the device from recording a denoising step and replaying it, to compare or to save memory.
+    /// Keeps the device from recording a denoising step, or a token of decoding, and replaying it: to
+    /// compare, or to save memory. In a program of your own, record on the thread that loaded the model, and
+    /// while no other thread allocates memory on the device; else switch it off.
     #[arg(long)]
     no_graphs: bool,
 }
@@ -114,6 +121,21 @@ enum Choose {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    fn dtype(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Text,
     Jsonl,
@@ -130,7 +152,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     let device = common::device(arguments.device.as_deref())?;
-    let model = LatentText::load(&arguments.model, &device)?;
+    let model = LatentText::load(&arguments.model, &device)?.cast(arguments.precision.dtype())?;
     let loaded = start.elapsed();
     let request = request(arguments)?;
     let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template(

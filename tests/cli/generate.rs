@@ -44,6 +44,20 @@ fn the_same_seed_gives_the_same_texts_whatever_the_count() {
 }
 
 #[test]
+fn the_networks_can_compute_in_bf16() {
+    let model = conditional_model();
+    let texts = |precision| {
+        let arguments = ["--count", "3", "--precision", precision];
+        succeeded(generate(model.path()).args(arguments)).0
+    };
+    assert_eq!(texts("bf16").lines().count(), 3);
+    assert_eq!(texts("bf16"), texts("bf16"));
+    assert_eq!(texts("f32"), succeeded(generate(model.path()).args(["--count", "3"])).0);
+    let message = refused(generate(model.path()).args(["--precision", "f8"]), 2);
+    assert_mentions(&message, &["f32", "bf16"]);
+}
+
+#[test]
 fn jsonl_says_where_a_text_comes_from() {
     let model = conditional_model();
     let arguments = ["--count", "3", "--seed", "7", "--format", "jsonl"];

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use burn::tensor::FloatDType;
 use latent_text_autoencoder::AutoencoderError;
 use latent_text_conditioning::{ConditioningError, UnknownLabel};
 use latent_text_denoiser::DenoiserError;
@@ -118,6 +119,16 @@ pub enum GenerationError {
     Misguided {
         /// Index of the text.
         text: usize,
+    },
+    /// The model is to compute in what its device does not compute in.
+    #[error(
+        "the model can't compute in {dtype:?} on {device}; leave it in f32, or load it onto another device"
+    )]
+    Precision {
+        /// What was asked for.
+        dtype: FloatDType,
+        /// The model's device, as Burn calls it.
+        device: String,
     },
     /// The device failed to hand over values.
     #[error("cannot read values back from the device: {0}")]

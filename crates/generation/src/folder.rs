@@ -23,7 +23,7 @@ pub const LENGTH_PREDICTOR_FILE: &str = "length_predictor.safetensors";
 pub const WEAKER_DENOISER_FILE: &str = "weaker_denoiser.safetensors";
 
 impl LatentText {
-    /// Reads a model folder onto `device`.
+    /// Reads a model folder onto `device`, in f32; [`cast`](Self::cast) takes it to another dtype.
     ///
     /// # Errors
     /// [`GenerationError::NoModel`] if the folder is missing or half-written; otherwise what its files
@@ -119,7 +119,7 @@ impl LatentText {
     }
 
     /// The language model that reads sources, where it is not the autoencoder's.
-    fn own_source_encoder(&self) -> Option<&LanguageModel> {
+    pub(crate) fn own_source_encoder(&self) -> Option<&LanguageModel> {
         let source = self.config.source.as_ref()?;
         let reader = self.source_reader.as_ref()?;
         (source.encoder == SourceEncoder::Own).then(|| reader.language_model())

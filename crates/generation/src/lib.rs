@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod cast;
 mod conditions;
 mod config;
 mod error;
@@ -10,6 +11,7 @@ mod generate;
 mod given;
 mod guiding;
 mod lengths;
+mod levels;
 mod likelihood;
 mod masking;
 mod model;

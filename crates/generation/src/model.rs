@@ -17,7 +17,7 @@ pub struct LatentText {
     pub(crate) weaker_denoiser: Option<DenoisingNetwork>,
     pub(crate) source_reader: Option<SourceReader>,
     pub(crate) length_predictor: Option<LengthPredictor>,
-    device: Device,
+    pub(crate) device: Device,
 }
 
 impl LatentText {
@@ -141,14 +141,15 @@ impl LatentText {
         Ok(self.autoencoder.decode_latents(latents, &self.config.decoding, &seeds)?)
     }
 
-    /// The latents of texts in the space that the diffusion runs in, `[texts, latents, dim]`; in varying
-    /// number as many as the longest text has, with a mask.
+    /// The latents of texts in the space that the diffusion runs in, `[texts, latents, dim]` in f32; in
+    /// varying number as many as the longest text has, with a mask.
     ///
     /// # Errors
     /// What the tokenizer answers; `AutoencoderError::NoTokens` for a text without tokens where each
     /// token has a latent.
     pub fn encode(&self, texts: &[&str]) -> Result<Latents, GenerationError> {
         let latents = self.autoencoder.encode_texts(texts)?;
+        let latents = latents.map(|values| values.cast(FloatDType::F32));
         Ok(match self.autoencoder.is_l2_normalised() {
             true => latents,
             false => latents.map(|values| self.config.statistics.normalise(values)),

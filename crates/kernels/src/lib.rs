@@ -27,6 +27,8 @@ pub use flat::{Joiner, Place, Splitter};
 pub use gated_gelu::gated_gelu;
 pub use gelu::gelu;
 pub use graph::{Graph, Mapping, Tensors};
+#[cfg(feature = "cublas")]
+pub use latent_text_cublas::allow_tf32;
 pub use linear::{linear, linear_onto};
 pub use norm::{modulated_norm, norm, norm_of_sum, rms_norm};
 pub use optimiser::{AdamWState, AdamWStep, DecayRanges, adamw, global_norm};

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// They are kept in a small database, `latent-text.db` in CubeCL's folder below the user's cache directory
 /// (`~/.cache/cubecl` on Linux), which may be deleted whenever no program runs; the environment variable
 /// `CUBECL_ENVIRONMENT` names another. Where it can't be written, the program runs as if it kept nothing.
+/// Several programs may use it at once; but of 45 that were started in a short time, one died while it opened
+/// the database, and ran when it was started again.
 ///
 /// Returns the folder, or none if nothing was changed: without the feature, after the first use of a GPU, or
 /// where the user has settings of CubeCL, in `cubecl.toml` or `burn.toml` in the current folder or one above

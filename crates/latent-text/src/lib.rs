@@ -21,3 +21,5 @@ pub use latent_text_generation::{
     Choice, Generated, GenerationError, GuidedRows, LatentText, Lengths, ModelConfig, Request,
     SamplingDefaults, SourceConfig, SourceEncoder, StepPreview,
 };
+#[cfg(feature = "cublas")]
+pub use latent_text_nn::allow_tf32;

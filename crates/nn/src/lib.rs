@@ -17,6 +17,8 @@ pub mod weights;
 pub use attention::{Attention, hiding_bias};
 pub use file::write_atomically;
 pub use joined_linear::JoinedLinear;
+#[cfg(feature = "cublas")]
+pub use latent_text_kernels::allow_tf32;
 pub use layers::{
     cast_module, dtype_of, embedding, layer_norm, linear, linear_onto, modulated_norm, norm_of_sum,
     softmax, unembedding,
