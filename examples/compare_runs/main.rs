@@ -19,6 +19,8 @@ use latent_text::nn::write_atomically;
 use crate::plot::Panel;
 use crate::run::{Loss, Run};
 
+#[path = "../common/charts.rs"]
+mod charts;
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // Nothing is computed on a device.
 mod common;

@@ -1,19 +1,17 @@
 //! The losses against the step, a panel for each stage and kind of loss.
 
-use std::ops::Range;
-
 use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints;
 use plotters::prelude::*;
 
+use crate::charts::{self, Area, extent, legend, line, logarithmic_ticks, reason};
 use crate::run::{Loss, Run};
 
 const PANEL: (u32, u32) = (520, 380);
 const COLOURS: [RGBColor; 4] =
     [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(148, 103, 189)];
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+/// Of the losses beside the axis.
+const DIGITS: [&str; 6] = ["1", "1.5", "2", "3", "5", "7"];
 
 /// One of the pictures.
 pub struct Panel<'a> {
@@ -24,27 +22,19 @@ pub struct Panel<'a> {
 
 /// The SVG file's content: training beside validation, a row for each stage.
 pub fn draw(panels: &[Panel<'_>]) -> Result<String> {
-    let mut svg = String::new();
-    draw_all(&mut svg, panels).map_err(|reason| anyhow!("cannot draw the losses: {reason}"))?;
-    Ok(svg)
-}
-
-fn draw_all(svg: &mut String, panels: &[Panel<'_>]) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
     let rows = panels.len() / Loss::ALL.len();
     let size = (PANEL.0 * Loss::ALL.len() as u32, PANEL.1 * rows as u32);
-    let area = SVGBackend::with_string(svg, size).into_drawing_area();
-    area.fill(&WHITE).map_err(reason)?;
-    for (area, panel) in area.split_evenly((rows, Loss::ALL.len())).iter().zip(panels) {
-        panel.draw(area)?;
-    }
-    area.present().map_err(reason)
+    let drawn = charts::svg(size, |area| {
+        let areas = area.split_evenly((rows, Loss::ALL.len()));
+        areas.iter().zip(panels).try_for_each(|(area, panel)| panel.draw(area))
+    });
+    drawn.map_err(|reason| anyhow!("cannot draw the losses: {reason}"))
 }
 
 impl Panel<'_> {
     fn draw(&self, area: &Area<'_>) -> Result<(), String> {
-        let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
-        let losses = self.losses();
+        let losses = self.runs.iter().flat_map(|run| self.points(run)).map(|point| point.1);
+        let losses = extent(losses, 0.95, 1.05);
         let last = self.runs.iter().map(|run| run.last(self.loss).0).max().unwrap_or(1);
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 18))
@@ -54,7 +44,7 @@ impl Panel<'_> {
             .y_label_area_size(64)
             .build_cartesian_2d(
                 0.0..last as f64,
-                losses.clone().log_scale().with_key_points(logarithmic_ticks(&losses)),
+                losses.clone().log_scale().with_key_points(logarithmic_ticks(&losses, &DIGITS)),
             )
             .map_err(reason)?;
         chart
@@ -69,21 +59,9 @@ impl Panel<'_> {
             .draw()
             .map_err(reason)?;
         for run in &self.runs {
-            let style = self.style(run);
-            chart
-                .draw_series(LineSeries::new(self.points(run), style))
-                .map_err(reason)?
-                .label(run.name())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            line(&mut chart, self.points(run), run.name(), self.style(run))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 14))
-            .draw()
-            .map_err(reason)
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
     }
 
     fn points(&self, run: &Run) -> impl Iterator<Item = (f64, f64)> {
@@ -101,21 +79,4 @@ impl Panel<'_> {
         let place = settings.iter().position(|setting| *setting == run.setting).unwrap_or(0);
         COLOURS[place % COLOURS.len()].mix(1.0 / (1.0 + run.number as f64)).stroke_width(1)
     }
-
-    /// From below the least loss to above the largest.
-    fn losses(&self) -> Range<f64> {
-        let losses = self.runs.iter().flat_map(|run| self.points(run)).map(|point| point.1);
-        let (least, largest) = losses.fold((f64::INFINITY, 0.0_f64), |(least, largest), loss| {
-            (least.min(loss), largest.max(loss))
-        });
-        0.95 * least..1.05 * largest
-    }
-}
-
-/// The numbers 1, 1.5, 2, 3, 5 and 7 times a power of ten in the range.
-fn logarithmic_ticks(range: &Range<f64>) -> Vec<f64> {
-    let powers = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-    let digits = ["1", "1.5", "2", "3", "5", "7"];
-    let ticks = powers.flat_map(|power| digits.map(|digit| format!("{digit}e{power}")));
-    ticks.filter_map(|tick| tick.parse().ok()).filter(|tick| range.contains(tick)).collect()
 }

@@ -16,6 +16,9 @@ use clap::Parser;
 use latent_text::nn::write_atomically;
 
 mod cases;
+#[path = "../common/charts.rs"]
+#[allow(dead_code)] // It has legends of its own.
+mod charts;
 #[path = "../common/mod.rs"]
 mod common;
 mod measure;

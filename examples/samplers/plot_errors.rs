@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::charts::{self, Area, logarithmic_ticks, reason};
 use crate::measure::{BUDGETS, Curve, Kind};
 
 const SIZE: (u32, u32) = (1000, 1060);
@@ -29,28 +29,18 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(150, 150, 20),
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
 /// The SVG file's content. `floor` is the distance of exact samples from the mixture.
 pub fn draw(curves: &[Curve], floor: f64) -> Result<String> {
-    let mut svg = String::new();
-    draw_both(&mut svg, curves, floor)
-        .map_err(|reason| anyhow!("cannot draw the errors: {reason}"))?;
-    Ok(svg)
-}
-
-fn draw_both(svg: &mut String, curves: &[Curve], floor: f64) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    area.fill(&WHITE).map_err(reason)?;
-    let (upper, lower) = area.split_vertically(SIZE.1 as i32 * 11 / 20);
     let of = |kind| -> Vec<&Curve> { curves.iter().filter(|curve| curve.kind == kind).collect() };
-    let title = "Deterministic samplers: where a sample ends";
-    draw_panel(&upper, title, "RMS distance from the exact flow's end", &of(Kind::Flow), None)?;
-    let title = "Stochastic samplers: how the samples are distributed";
-    let axis = "sliced Wasserstein distance from the mixture";
-    draw_panel(&lower, title, axis, &of(Kind::Distribution), Some(floor))?;
-    area.present().map_err(reason)
+    let drawn = charts::svg(SIZE, |area| {
+        let (upper, lower) = area.split_vertically(SIZE.1 as i32 * 11 / 20);
+        let title = "Deterministic samplers: where a sample ends";
+        draw_panel(&upper, title, "RMS distance from the exact flow's end", &of(Kind::Flow), None)?;
+        let title = "Stochastic samplers: how the samples are distributed";
+        let axis = "sliced Wasserstein distance from the mixture";
+        draw_panel(&lower, title, axis, &of(Kind::Distribution), Some(floor))
+    });
+    drawn.map_err(|reason| anyhow!("cannot draw the errors: {reason}"))
 }
 
 fn draw_panel(
@@ -60,7 +50,6 @@ fn draw_panel(
     curves: &[&Curve],
     floor: Option<f64>,
 ) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
     let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
     let errors = extent(curves, floor);
     let mut chart = ChartBuilder::on(&plot)
@@ -107,7 +96,6 @@ fn draw_panel(
 
 /// The names beside the plot, in the order in which the curves end.
 fn draw_legend(area: &Area<'_>, curves: &[&Curve], floor: bool) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
     let left = Pos::new(HPos::Left, VPos::Center);
     let style = ("sans-serif", 15).into_text_style(area).color(&TEXT).pos(left);
     let mut order: Vec<(usize, &&Curve)> = curves.iter().enumerate().collect();
@@ -163,11 +151,9 @@ fn extent(curves: &[&Curve], floor: Option<f64>) -> Range<f64> {
 
 /// Powers of ten, with 2 and 5 between them where there are few.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
-    let digits: &[f64] = match range.end / range.start < 1e3 {
-        true => &[1.0, 2.0, 5.0],
-        false => &[1.0],
+    let digits: &[&str] = match range.end / range.start < 1e3 {
+        true => &["1", "2", "5"],
+        false => &["1"],
     };
-    let powers = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-    let ticks = powers.flat_map(|power| digits.iter().map(move |digit| format!("{digit}e{power}")));
-    ticks.filter_map(|tick| tick.parse().ok()).filter(|tick| range.contains(tick)).collect()
+    logarithmic_ticks(range, digits)
 }

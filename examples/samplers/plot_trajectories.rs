@@ -3,11 +3,11 @@
 use anyhow::{Result, anyhow};
 use burn::tensor::{Device, Tensor};
 use latent_text::diffusion::{NoiseLevel, Sampler, SamplerPlan};
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::cases::Case;
+use crate::charts::{self, Area, reason};
 use crate::mixture::{Point, STD, exact_flow, means};
 use crate::run::{Run, to_points};
 
@@ -36,8 +36,6 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(210, 80, 160),
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
 /// The SVG file's content.
 pub fn draw(cases: &[Case], seed: u64, device: &Device) -> Result<String> {
     let runs = cases.iter().map(|case| Ok((case, trajectories(case, seed, device)?)));
@@ -45,10 +43,9 @@ pub fn draw(cases: &[Case], seed: u64, device: &Device) -> Result<String> {
     let rows = cases.len().div_ceil(COLUMNS);
     let width = COLUMNS as i32 * PANEL;
     let height = HEADER + rows as i32 * (PANEL + TITLE);
-    let mut svg = String::new();
-    draw_all(&mut svg, &runs, rows, [width as u32, height as u32])
-        .map_err(|reason| anyhow!("cannot draw the trajectories: {reason}"))?;
-    Ok(svg)
+    let drawn =
+        charts::svg((width as u32, height as u32), |area| draw_all(area, &runs, rows, width));
+    drawn.map_err(|reason| anyhow!("cannot draw the trajectories: {reason}"))
 }
 
 /// The points that each sample goes through.
@@ -89,34 +86,30 @@ fn levels_after_steps(plan: &SamplerPlan, sampler: &dyn Sampler) -> Vec<NoiseLev
 }
 
 fn draw_all(
-    svg: &mut String,
+    area: &Area<'_>,
     runs: &[(&Case, Vec<Vec<Point>>)],
     rows: usize,
-    [width, height]: [u32; 2],
+    width: i32,
 ) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
-    let area = SVGBackend::with_string(svg, (width, height)).into_drawing_area();
-    area.fill(&WHITE).map_err(reason)?;
     let (header, panels) = area.split_vertically(HEADER);
     let title = format!("{CALLS} network calls from noise (open dots) to data (full dots)");
-    write_text(&header, &title, 40, (width as i32 / 2, 20))?;
+    write_text(&header, &title, 40, (width / 2, 20))?;
     let legend = "Shades: one, two and three standard deviations of the mixture's components. Positions \
                   are divided by sqrt(signal² + noise²).";
-    write_text(&header, legend, 27, (width as i32 / 2, 78))?;
+    write_text(&header, legend, 27, (width / 2, 78))?;
     for (panel, (case, trajectories)) in panels.split_evenly((rows, COLUMNS)).iter().zip(runs) {
         draw_panel(panel, case, trajectories)?;
     }
-    area.present().map_err(reason)
+    Ok(())
 }
 
 fn write_text(area: &Area<'_>, text: &str, pixels: i32, at: (i32, i32)) -> Result<(), String> {
     let centred = Pos::new(HPos::Center, VPos::Top);
     let style = ("sans-serif", pixels).into_text_style(area).color(&TEXT).pos(centred);
-    area.draw(&Text::new(text, at, style)).map_err(|error| error.to_string())
+    area.draw(&Text::new(text, at, style)).map_err(reason)
 }
 
 fn draw_panel(panel: &Area<'_>, case: &Case, trajectories: &[Vec<Point>]) -> Result<(), String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
     let title = format!("{} ({})", case.name, case.process.name());
     write_text(panel, &title, 31, (PANEL / 2, 16))?;
     let scale = f64::from(PANEL - 24) / (2.0 * EXTENT);

@@ -124,20 +124,32 @@ pub fn cross_attention(
     keys_values: Tensor<3>,
     settings: &AttentionSettings,
 ) -> Tensor<3> {
+    let (key, value) = halves(keys_values);
+    attention([query, key, value], settings, |probabilities| {
+        dropped(probabilities, settings.dropout.as_ref())
+    })
+}
+
+/// [`cross_attention`] with keys and values apart. The probabilities go through `drop`, whatever the
+/// settings say about dropout.
+pub fn attention(
+    [query, key, value]: [Tensor<3>; 3],
+    settings: &AttentionSettings,
+    drop: impl FnOnce(Tensor<4>) -> Tensor<4>,
+) -> Tensor<3> {
     let [batch, queries, dim] = query.dims();
     let dtype = query.dtype();
-    let (key, value) = halves(keys_values);
-    let heads = |x: Tensor<3>| {
+    let query = if settings.scale == 1.0 { query } else { query * settings.scale };
+    let [query, key, value] = [query, key, value].map(|x| {
         let [batch, length, _] = x.dims();
         x.reshape([batch, length, settings.heads, dim / settings.heads]).swap_dims(1, 2)
-    };
-    let products = heads(query * settings.scale).matmul(heads(key).transpose());
-    let mut logits = products.cast(FloatDType::F32);
+    });
+    let mut logits = query.matmul(key.transpose()).cast(FloatDType::F32);
     if let Some(bias) = &settings.bias {
         logits = logits + bias.clone();
     }
     let probabilities = activation::softmax(logits, 3).cast(dtype);
-    let seen = dropped(probabilities, settings.dropout.as_ref()).matmul(heads(value));
+    let seen = drop(probabilities).matmul(value);
     seen.swap_dims(1, 2).reshape([batch, queries, dim])
 }
 

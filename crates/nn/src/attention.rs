@@ -1,6 +1,6 @@
 use burn::nn::Dropout;
-use burn::tensor::{Bool, FloatDType, Tensor, activation};
-use latent_text_kernels::{AttentionSettings, HIDDEN_LOGIT, cross_attention, is_fused_for};
+use burn::tensor::{Bool, FloatDType, Tensor};
+use latent_text_kernels::{AttentionSettings, HIDDEN_LOGIT, cross_attention, is_fused_for, plain};
 
 /// How queries attend to keys.
 #[derive(Debug, Clone)]
@@ -31,7 +31,12 @@ impl Attention<'_> {
         if is_fused_for(&queries) && !self.drops(&queries) {
             return cross_attention(queries, Tensor::cat(vec![keys, values], 2), &self.settings());
         }
-        self.by_head(queries, keys, values)
+        plain::attention([queries, keys, values], &self.settings(), |probabilities| {
+            match self.dropout {
+                Some(dropout) => dropout.forward(probabilities),
+                None => probabilities,
+            }
+        })
     }
 
     fn drops(&self, queries: &Tensor<3>) -> bool {
@@ -42,22 +47,6 @@ impl Attention<'_> {
         let (heads, scale, bias) = (self.heads, self.scale, self.bias.clone());
         AttentionSettings { heads, scale, bias, dropout: None }
     }
-
-    fn by_head(&self, queries: Tensor<3>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<3> {
-        let dtype = values.dtype();
-        let queries = if self.scale == 1.0 { queries } else { queries * self.scale };
-        let [queries, keys, values] = [queries, keys, values].map(|x| split(x, self.heads));
-        let mut logits = queries.matmul(keys.transpose()).cast(FloatDType::F32);
-        if let Some(bias) = &self.bias {
-            logits = logits + bias.clone();
-        }
-        let probabilities = activation::softmax(logits, 3).cast(dtype);
-        let kept = match self.dropout {
-            Some(dropout) => dropout.forward(probabilities),
-            None => probabilities,
-        };
-        merge(kept.matmul(values))
-    }
 }
 
 /// The bias that hides what is not `visible`: 0 or a logit far below any other, in f32.
@@ -66,16 +55,4 @@ impl Attention<'_> {
 /// alike. It is small where filling hidden logits would need a mask of the logits' size.
 pub fn hiding_bias(visible: Tensor<4, Bool>) -> Tensor<4> {
     visible.bool_not().float().cast(FloatDType::F32) * HIDDEN_LOGIT
-}
-
-/// `[batch, length, heads * head_dim]` to `[batch, heads, length, head_dim]`.
-fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
-    let [batch, length, width] = x.dims();
-    x.reshape([batch, length, heads, width / heads]).swap_dims(1, 2)
-}
-
-/// `[batch, heads, length, head_dim]` to `[batch, length, heads * head_dim]`.
-fn merge(x: Tensor<4>) -> Tensor<3> {
-    let [batch, heads, length, head_dim] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, length, heads * head_dim])
 }

@@ -5,10 +5,25 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::gated_gelu::{DENSITY_AT_0, distribution};
 use super::{empty, width_of_vectors};
 
 const UNITS: u32 = 256;
+const HALF_ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
+/// Density of the standard normal distribution at 0.
+const DENSITY_AT_0: f32 = 0.398_942_3;
+
+/// The standard normal distribution function.
+#[cube]
+pub(super) fn distribution<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    (Vector::erf(x * Vector::new(HALF_ROOT)) + Vector::new(1.0f32)) * Vector::new(0.5f32)
+}
+
+/// The derivative of GELU at `x`, where the distribution function is `normal`.
+#[cube]
+pub(super) fn slope<N: Size>(x: Vector<f32, N>, normal: Vector<f32, N>) -> Vector<f32, N> {
+    let density = Vector::exp(x * x * Vector::new(-0.5f32)) * Vector::new(DENSITY_AT_0);
+    normal + x * density
+}
 
 #[cube(launch)]
 fn gelu_kernel<F: Float, N: Size>(
@@ -26,9 +41,8 @@ fn gelu_kernel<F: Float, N: Size>(
     let value = Vector::<f32, N>::cast_from(x[place]);
     let normal = distribution::<N>(value);
     if comptime!(backward) {
-        let bell = Vector::exp(value * value * Vector::new(-0.5f32)) * Vector::new(DENSITY_AT_0);
         let d = Vector::<f32, N>::cast_from(dy[place]);
-        out[place] = Vector::cast_from(d * (normal + value * bell));
+        out[place] = Vector::cast_from(d * slope::<N>(value, normal));
     } else {
         out[place] = Vector::cast_from(value * normal);
     }

@@ -101,7 +101,7 @@ impl FusedOps for CubeBackend {
     }
 
     fn gated_gelu(x: Float, seed: Float, drop: DropRule) -> Float {
-        gated_gelu::gated_gelu(x, seed_or_none(seed, drop), drop)
+        gated_gelu::gated_gelu(x, None, seed_or_none(seed, drop), drop)
     }
 
     fn self_attention(qkv: Float, bias: Float, seed: Float, attention: Attention) -> Float {
@@ -185,7 +185,7 @@ impl FusedGradients for CubeBackend {
     }
 
     fn gated_gelu_gradient(x: Float, seed: Float, dy: Float, drop: DropRule) -> Float {
-        gated_gelu::gated_gelu_gradient(x, seed_or_none(seed, drop), dy, drop)
+        gated_gelu::gated_gelu(x, Some(dy), seed_or_none(seed, drop), drop)
     }
 
     fn self_attention_gradient(

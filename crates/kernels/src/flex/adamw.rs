@@ -1,8 +1,11 @@
 //! AdamW with clipping and running average, in one parallel pass over flat vectors.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::simd::{lane_sum, mul_add, vectorized};
+use super::tensor::filled;
 
 /// Elements of a task: its five pieces fit into a core's second-level cache together.
 const CHUNK: usize = 1 << 14;
@@ -65,15 +68,15 @@ pub(super) fn adamw_of_copy(
     factors: &AdamWFactors,
 ) -> Vec<f32> {
     let len = parameters.len();
-    let mut copy = Vec::with_capacity(len);
-    let chunks = copy.spare_capacity_mut()[..len]
-        .par_chunks_mut(CHUNK)
-        .zip(parameters.par_chunks(CHUNK))
-        .map(|(copy, chunk)| copy.write_copy_of_slice(chunk));
-    step_chunks(chunks, len, vectors, borders, factors);
-    // SAFETY: the chunks are the first `len` elements, and each of them was written.
-    unsafe { copy.set_len(len) };
-    copy
+    let fill = |copy: &mut [MaybeUninit<f32>]| {
+        let chunks = copy
+            .par_chunks_mut(CHUNK)
+            .zip(parameters.par_chunks(CHUNK))
+            .map(|(copy, chunk)| copy.write_copy_of_slice(chunk));
+        step_chunks(chunks, len, vectors, borders, factors);
+    };
+    // SAFETY: the chunks are all of the memory, and every one of them is stepped.
+    unsafe { filled(len, fill) }
 }
 
 /// Steps the chunks of parameters of a length.

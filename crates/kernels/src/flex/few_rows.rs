@@ -4,12 +4,13 @@
 //! Every number is a sum from the first term to the last, as in a general product of up to 512 terms, so that
 //! a row does not depend on how many others there are.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::simd::{LANES, mul_add, vectorized};
-use super::tensor::zeroed;
+use super::tensor::{filled, zeroed};
 use super::tile::add_tile;
 
 /// Up to how many rows these are faster than a general product.
@@ -128,14 +129,14 @@ pub(super) fn outer_product(a: &[f32], b: &[f32], rows: usize) -> Vec<f32> {
     let (inner, columns) = (a.len() / rows, b.len() / rows);
     let len = inner * columns;
     check(rows, inner, columns, [a.len(), len, b.len()]);
-    let mut out = Vec::with_capacity(len);
-    let tasks = out.spare_capacity_mut()[..len].par_chunks_mut(TILE * columns).enumerate();
-    tasks.with_min_len(tasks_together(inner, columns)).for_each(|(task, out)| {
-        add_outer_products(a, b, rows, task * TILE, zeroed(out));
-    });
-    // SAFETY: the chunks are the first `len` elements, and each of them was written.
-    unsafe { out.set_len(len) };
-    out
+    let fill = |out: &mut [MaybeUninit<f32>]| {
+        let tasks = out.par_chunks_mut(TILE * columns).enumerate();
+        tasks.with_min_len(tasks_together(inner, columns)).for_each(|(task, out)| {
+            add_outer_products(a, b, rows, task * TILE, zeroed(out));
+        });
+    };
+    // SAFETY: the tasks' chunks are all of the memory, and each is filled.
+    unsafe { filled(len, fill) }
 }
 
 /// How many tasks of an outer product one core takes at least.

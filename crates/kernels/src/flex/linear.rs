@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::few_rows;
 use super::simd::vectorized;
-use super::tensor::{contiguous, forward, own, slice, slice_mut, stored, tensor, zeros};
+use super::tensor::{contiguous, filled, forward, own, slice, slice_mut, stored, tensor, zeros};
 
 /// Products of fewer multiplications are left to one core, as in Flex.
 const PARALLEL: usize = 192 * 192 * 192;
@@ -98,6 +98,17 @@ impl<'a> Short<'a> {
         }
         None
     }
+
+    /// Adds the product, whose left side is `a`, onto `out`.
+    fn add_onto(self, a: &Matrix<'_>, out: &mut [f32]) {
+        match self {
+            Self::Rows(x, weight) => few_rows::add_product(x, weight, a.rows, out),
+            Self::RowsTransposed(x, weight) => {
+                few_rows::add_product_transposed(x, weight, a.rows, out);
+            }
+            Self::Columns(x, dy) => few_rows::add_outer_product(x, dy, a.columns, out),
+        }
+    }
 }
 
 /// Adds `a b` onto `out`, `[a.rows, b.columns]`.
@@ -107,11 +118,7 @@ fn add_product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
         return;
     }
     match Short::of(&a, &b) {
-        Some(Short::Rows(x, weight)) => few_rows::add_product(x, weight, a.rows, out),
-        Some(Short::RowsTransposed(x, weight)) => {
-            few_rows::add_product_transposed(x, weight, a.rows, out);
-        }
-        Some(Short::Columns(x, dy)) => few_rows::add_outer_product(x, dy, a.columns, out),
+        Some(short) => short.add_onto(&a, out),
         // SAFETY: `out` is as large as the product, and filled.
         None => unsafe { general_product(a, b, out.as_mut_ptr(), Before::Sum) },
     }
@@ -120,26 +127,24 @@ fn add_product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
 /// `a b`, plus a `bias` in every row; `[a.rows, b.columns]`.
 fn product(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let len = a.rows * b.columns;
-    let short = Short::of(&a, &b);
-    if let (Some(Short::Columns(x, dy)), None, 1..) = (&short, bias, len * a.columns) {
-        return few_rows::outer_product(x, dy, a.columns);
+    let without_product = || bias.map_or_else(|| zeros(len), |bias| bias.repeat(a.rows));
+    if len == 0 || a.columns == 0 {
+        return without_product();
     }
-    if len == 0 || a.columns == 0 || short.is_some() {
-        let mut out = match bias {
-            None => zeros(len),
-            Some(bias) => bias.repeat(a.rows),
-        };
-        add_product(a, b, &mut out);
-        return out;
+    match (Short::of(&a, &b), bias) {
+        (Some(Short::Columns(x, dy)), None) => few_rows::outer_product(x, dy, a.columns),
+        (Some(short), _) => {
+            let mut out = without_product();
+            short.add_onto(&a, &mut out);
+            out
+        }
+        (None, _) => {
+            let before = bias.map_or(Before::Nothing, Before::Bias);
+            // SAFETY: there is room for the product, which needs no values before it, and gives every
+            // element one.
+            unsafe { filled(len, |out| general_product(a, b, out.as_mut_ptr().cast(), before)) }
+        }
     }
-    let mut out = Vec::with_capacity(len);
-    let before = bias.map_or(Before::Nothing, Before::Bias);
-    // SAFETY: there is room for the product, which needs no values before it, and gives every element one.
-    unsafe {
-        general_product(a, b, out.as_mut_ptr(), before);
-        out.set_len(len);
-    }
-    out
 }
 
 /// What a product is added to.

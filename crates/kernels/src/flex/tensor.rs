@@ -19,14 +19,25 @@ pub(super) fn zeros(len: usize) -> Vec<f32> {
     if len < 2 * PIECE {
         return vec![0.0; len];
     }
-    let mut zeros = Vec::with_capacity(len);
-    let pieces = zeros.spare_capacity_mut()[..len].par_chunks_mut(PIECE);
-    pieces.for_each(|piece| {
-        zeroed(piece);
-    });
-    // SAFETY: the pieces are the first `len` elements, and each of them was written.
-    unsafe { zeros.set_len(len) };
-    zeros
+    let fill = |memory: &mut [MaybeUninit<f32>]| {
+        memory.par_chunks_mut(PIECE).for_each(|piece| {
+            zeroed(piece);
+        });
+    };
+    // SAFETY: the pieces are all of the memory, and each is filled.
+    unsafe { filled(len, fill) }
+}
+
+/// A vector of `len` numbers, which `fill` writes.
+///
+/// # Safety
+/// `fill` must write all of them.
+pub(super) unsafe fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    fill(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: there is room for so many, and the caller answers for their being written.
+    unsafe { values.set_len(len) };
+    values
 }
 
 /// The same memory, filled with zeros.
@@ -42,19 +53,19 @@ pub(super) fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
 pub(super) fn join(tensors: Vec<FlexTensor>) -> FlexTensor {
     let tensors: Vec<FlexTensor> = tensors.into_iter().map(contiguous).collect();
     let len = tensors.iter().map(|tensor| slice(tensor).len()).sum();
-    let mut joined = Vec::with_capacity(len);
-    let mut rest = &mut joined.spare_capacity_mut()[..len];
-    let mut pieces = Vec::new();
-    for tensor in &tensors {
-        let (of_tensor, behind) = rest.split_at_mut(slice(tensor).len());
-        rest = behind;
-        pieces.extend(of_tensor.chunks_mut(PIECE).zip(slice(tensor).chunks(PIECE)));
-    }
-    pieces.into_par_iter().for_each(|(piece, values)| {
-        piece.write_copy_of_slice(values);
-    });
-    // SAFETY: the pieces are the first `len` elements, and each of them was written.
-    unsafe { joined.set_len(len) };
+    let fill = |mut rest: &mut [MaybeUninit<f32>]| {
+        let mut pieces = Vec::new();
+        for tensor in &tensors {
+            let (of_tensor, behind) = rest.split_at_mut(slice(tensor).len());
+            rest = behind;
+            pieces.extend(of_tensor.chunks_mut(PIECE).zip(slice(tensor).chunks(PIECE)));
+        }
+        pieces.into_par_iter().for_each(|(piece, values)| {
+            piece.write_copy_of_slice(values);
+        });
+    };
+    // SAFETY: the tensors are as long as the memory together, and each is copied there.
+    let joined = unsafe { filled(len, fill) };
     tensor(joined, [len])
 }
 
