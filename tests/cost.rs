@@ -1,6 +1,6 @@
-//! What a look and a training step of the denoiser cost on the CPU, counted and not timed: the tensors
-//! that are allocated, their bytes, and the most that is in use at once. A copy too many shows here, on
-//! whatever machine.
+//! What a look and a training step of the denoiser, a sampler's step and a short decoding cost on the CPU,
+//! counted and not timed: the tensors that are allocated, their bytes, and the most that is in use at once. A
+//! copy too many shows here, on whatever machine.
 
 #![recursion_limit = "256"]
 #![cfg(feature = "flex")]
@@ -16,8 +16,12 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor};
-use common::{LATENT_DIM, LATENTS, diffusion_stage, noise, shipped_denoiser};
+use common::{LATENT_DIM, LATENTS, diffusion_stage, noise, shipped_bart, shipped_denoiser};
 use latent_text::denoiser::{Conditions, SelfCondition};
+use latent_text::diffusion::{
+    NoiseScheduleConfig, Prediction, SampleNoise, SamplerKind, SamplerPlan,
+};
+use latent_text::language_model::GenerationConfig;
 use latent_text::training::Precision;
 use rayon::ThreadPoolBuilder;
 use train_step::TrainStep;
@@ -110,6 +114,12 @@ fn cost_of<R>(run: impl FnOnce() -> R) -> Cost {
     cost
 }
 
+/// The least of several runs: a thread allocates what it works with in the first one that it takes part in.
+fn least_cost_of<R>(mut run: impl FnMut() -> R) -> Cost {
+    let costs = (0..4).map(|_| cost_of(&mut run));
+    costs.min_by(|a, b| a.mebibytes.total_cmp(&b.mebibytes)).expect("several runs")
+}
+
 /// Checks a cost against what it may be at most.
 #[track_caller]
 fn check(what: &str, cost: &Cost, bound: &Cost) {
@@ -171,5 +181,38 @@ fn train_step() {
         training.take();
         let bound = Cost { tensors: 510, mebibytes: 187.5, peak_mebibytes: 44.3 };
         check("a training step", &cost_of(|| training.take()), &bound);
+    });
+}
+
+#[test]
+fn sampler_step() {
+    alone(|| {
+        let device = Device::flex();
+        let schedule = NoiseScheduleConfig::default().init().expect("the default schedule");
+        let plan = SamplerPlan::new(&schedule, SamplerKind::Ddpm, Prediction::V, 50);
+        let plan = plan.expect("a plan");
+        let output = noise([BATCH, LATENTS, LATENT_DIM], &device);
+        let mut source = SampleNoise::new(1, 0..BATCH as u64);
+        let step = || {
+            let start = plan.start(output.clone(), &mut source);
+            plan.step(start, output.clone(), &mut source).expect("shapes agree")
+        };
+        let bound = Cost { tensors: 6, mebibytes: 0.41, peak_mebibytes: 0.34 };
+        check("a sampler's first step", &least_cost_of(step), &bound);
+    });
+}
+
+#[test]
+fn greedy_decoding() {
+    alone(|| {
+        let device = Device::flex();
+        let bart = shipped_bart();
+        let model = bart.init(&device);
+        let states = noise([BATCH, LATENTS, bart.d_model], &device);
+        let config =
+            GenerationConfig { max_length: 8, min_length: 8, ..GenerationConfig::default() };
+        let decode = || model.generate(states.clone(), None, &config, &[0; BATCH]).expect("texts");
+        let bound = Cost { tensors: 45, mebibytes: 13.5, peak_mebibytes: 4.75 };
+        check("decoding 7 tokens", &least_cost_of(decode), &bound);
     });
 }

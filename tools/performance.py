@@ -29,7 +29,7 @@ class Work:
 BF16 = r"(?P<way>.*bf16.*)"
 WORKS = [
     Work("denoiser forward, bf16, batch {batch}", rf"denoiser forward {BF16} b(?P<batch>\d+)", r"denoiser forward bf16 b(?P<batch>\d+)"),
-    Work("denoiser forward, f32, batch {batch}", r"denoiser forward (?P<way>.*f32.*) b(?P<batch>\d+)", r"denoiser forward f32 b(?P<batch>\d+)"),
+    Work("denoiser forward, TF32, batch {batch}", r"denoiser forward (?P<way>.*f32.*) b(?P<batch>\d+)", r"denoiser forward tf32 b(?P<batch>\d+)"),
     Work(
         "train step without self-conditioning, batch {batch}",
         rf"train step {BF16} b(?P<batch>\d+) \(no self-cond pass\)",
@@ -63,9 +63,9 @@ WORKS = [
         r"BART greedy bf16 b(?P<batch>\d+) L(?P<tokens>\d+)",
     ),
     Work(
-        "BART-base greedy, f32, {tokens} tokens, batch {batch}",
+        "BART-base greedy, TF32, {tokens} tokens, batch {batch}",
         r"BART greedy (?P<way>.*f32.*) b(?P<batch>\d+) L(?P<tokens>\d+)",
-        r"BART greedy f32 b(?P<batch>\d+) L(?P<tokens>\d+)",
+        r"BART greedy tf32 b(?P<batch>\d+) L(?P<tokens>\d+)",
     ),
     Work(
         "BART-base beam 4, {tokens} tokens, batch {batch}",

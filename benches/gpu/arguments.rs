@@ -11,7 +11,8 @@ use serde::Serialize;
 /// Measures the stages of a latent text diffusion at full size.
 #[derive(Parser, Serialize)]
 pub struct Arguments {
-    /// Runs only sections whose title has one of these words, which commas separate.
+    /// Runs only sections whose title has one of these words, which commas separate. Those of `--check` are
+    /// streams, operations, denoiser and decoding.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Batches of the denoiser and its training.
@@ -29,7 +30,8 @@ pub struct Arguments {
     /// Small shapes, for a rehearsal on a CPU.
     #[arg(long)]
     pub tiny: bool,
-    /// Measures nothing, but compares outputs and gradients with those of the CPU in f32.
+    /// Measures nothing, but compares what the fast paths compute with the plain ones: outputs, gradients,
+    /// streams, texts.
     #[arg(long)]
     pub check: bool,
     /// Also measures the denoiser against the batch and the number of latents.
@@ -51,9 +53,17 @@ pub enum NumberFormat {
     Bf16,
     /// Single precision.
     F32,
+    /// Single precision, but for the factors of products, which have ten binary digits.
+    #[cfg(feature = "cuda")]
+    Tf32,
 }
 
 impl Arguments {
+    /// Whether a section of this title is to run.
+    pub fn wants(&self, title: &str) -> bool {
+        is_wanted(&self.only, title)
+    }
+
     /// Those of the wanted formats that the device computes in.
     pub fn formats_of(&self, device: &Device) -> Vec<NumberFormat> {
         let (able, unable): (Vec<_>, Vec<_>) =
@@ -65,13 +75,24 @@ impl Arguments {
     }
 }
 
+/// Whether a title has one of the words, if there are any.
+pub fn is_wanted(words: &[String], title: &str) -> bool {
+    words.is_empty() || words.iter().any(|word| title.contains(word.as_str()))
+}
+
 impl NumberFormat {
     /// The same for a training.
     pub fn precision(self) -> Precision {
         match self {
             Self::Bf16 => Precision::Bf16,
-            Self::F32 => Precision::F32,
+            _ => Precision::F32,
         }
+    }
+
+    /// From now on, products of f32 are computed as this format has them.
+    pub fn choose(self) {
+        #[cfg(feature = "cuda")]
+        latent_text::allow_tf32(self == Self::Tf32);
     }
 
     /// The dtype of parameters and activations.
@@ -85,6 +106,8 @@ impl Display for NumberFormat {
         f.write_str(match self {
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            #[cfg(feature = "cuda")]
+            Self::Tf32 => "tf32",
         })
     }
 }

@@ -2,7 +2,7 @@
 //! denoiser against those of the same weights on the CPU in f32, where it is compiled in, else in f32 on
 //! the device itself.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use latent_text::denoiser::{
@@ -13,6 +13,7 @@ use latent_text::training::optimisation::FlatLayout;
 use latent_text_kernels::Graph;
 
 use crate::arguments::NumberFormat;
+use crate::numbers::{error, error_of, larger, largest, numbers};
 use crate::shapes::Shapes;
 
 const BATCH: usize = 4;
@@ -26,8 +27,8 @@ const LEAST_SHARE: f32 = 1e-3;
 /// products in f32 may be computed in TF32, which has ten binary digits; bf16 has seven.
 fn tolerance(format: NumberFormat) -> [f32; 2] {
     match format {
-        NumberFormat::F32 => [1e-2, 2e-2],
         NumberFormat::Bf16 => [4e-2, 1e-1],
+        _ => [1e-2, 2e-2],
     }
 }
 
@@ -49,9 +50,11 @@ impl Answer {
 
 pub fn run(device: &Device, shapes: &Shapes, formats: &[NumberFormat]) -> Result<()> {
     let subject = Subject::new(shapes);
+    NumberFormat::F32.choose();
     let expected = subject.answer(&reference_device(device), NumberFormat::F32)?;
     let mut failed = Vec::new();
     for &format in formats {
+        format.choose();
         let found = subject.answer(device, format)?;
         ensure!(found.names().eq(expected.names()), "{format}: other parameters have a gradient");
         let output = error(&found.output, &expected.output, 0.0);
@@ -97,6 +100,7 @@ impl Subject {
 
     /// Compares the outputs of a graph with those of plain calls, after all its runs.
     fn check_graph(&self, device: &Device, format: NumberFormat) -> Result<()> {
+        format.choose();
         let network = self.network(device, format, false);
         let predict = |(z, alpha, estimate): (Tensor<3>, Tensor<1>, Tensor<3>)| {
             let self_cond = Some(SelfCondition { estimate, present: None });
@@ -115,15 +119,12 @@ impl Subject {
         let recorded = if graph.is_recorded() { "recorded and replayed" } else { "NOT RECORDED" };
         let mut worst = 0.0;
         for (inputs, found) in runs {
-            let [found, expected] =
-                [found, predict(inputs)].map(|output| numbers(output.cast(FloatDType::F32)));
-            let error = error(&found?, &expected?, 0.0);
-            // Not `max`, which passes over what is no number.
-            worst = if error > worst || error.is_nan() { error } else { worst };
+            worst = larger(worst, error_of(found, predict(inputs))?);
         }
         let most = tolerance(format)[0];
         println!("{format} graph ({recorded}): {worst:.2e} (at most {most:.0e})");
         ensure!(worst <= most, "beyond the tolerance in {format} as a graph");
+        ensure!(graph.is_recorded() || !records(device), "a denoiser was not recorded");
         Ok(())
     }
 
@@ -141,6 +142,11 @@ impl Subject {
         network.visit(&mut reader);
         Ok(Answer { output: numbers(output.inner())?, gradients: reader.read? })
     }
+}
+
+/// Whether this is a device that must record graphs.
+pub fn records(device: &Device) -> bool {
+    format!("{device:?}").to_lowercase().contains("cuda")
 }
 
 /// The parameter whose gradient differs most, and its error.
@@ -179,28 +185,11 @@ impl ModuleVisitor for GradientReader {
         let Ok(read) = &mut self.read else { return };
         // A parameter that took no part in the loss has none.
         let Some(gradient) = param.val().grad(&self.gradients) else { return };
-        match numbers(gradient.cast(FloatDType::F32)) {
+        match numbers(gradient) {
             Ok(values) => read.push((self.path.join("."), values)),
             Err(error) => self.read = Err(error),
         }
     }
-}
-
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.try_into_vec_as::<f32>().context("cannot read the device's answer")
-}
-
-/// The largest difference, relative to the largest expected value or to `least` if that is larger.
-fn error(found: &[f32], expected: &[f32], least: f32) -> f32 {
-    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    let scale = largest(expected).max(least);
-    // Not `max`, which passes over what is no number.
-    differences.fold(0.0, |most, next| if next > most || next.is_nan() { next } else { most })
-        / scale
-}
-
-fn largest(values: &[f32]) -> f32 {
-    values.iter().map(|value| value.abs()).fold(0.0, f32::max)
 }
 
 #[cfg(feature = "flex")]

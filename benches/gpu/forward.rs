@@ -9,22 +9,23 @@ use latent_text_kernels::Graph;
 use crate::Bench;
 use crate::arguments::NumberFormat;
 use crate::common::noise;
-use crate::timing::{Runs, time};
+use crate::timing::{Runs, Timing, time};
 
 pub fn run(bench: &mut Bench, format: NumberFormat) -> Result<()> {
     let denoiser = bench.denoiser(format);
     for batch in bench.shapes.batches.clone() {
-        let predict = bench.prediction(&denoiser, bench.shapes.of_batch(batch), format);
-        let timing = time(&bench.device, Runs::SHORT, predict)?;
         let name = format!("denoiser forward {format} b{batch}");
-        bench.report.row(&name, &timing, Some(batch));
-        let mut graph = Graph::new(&bench.device, predict_by(&denoiser));
         let inputs = bench.inputs(bench.shapes.of_batch(batch), format);
-        let timing = time(&bench.device, Runs::SHORT, || Ok(graph.run(inputs.clone())))?;
-        let graph = if graph.is_recorded() { "as a graph" } else { "as a graph, NOT RECORDED" };
-        bench.report.row(format!("{name} {graph}"), &timing, Some(batch));
+        bench.forward(&name, &denoiser, &inputs, Runs::SHORT)?;
     }
     Ok(())
+}
+
+/// How long predictions take.
+pub struct Forward {
+    pub calls: Timing,
+    /// As a graph, where the device records one.
+    pub graph: Option<Timing>,
 }
 
 /// Noisy latents, the share of the signal in their variance, and an estimate of the clean ones.
@@ -43,20 +44,28 @@ impl Bench {
         cast_module(self.shapes.denoiser.init(&self.device), format.dtype())
     }
 
-    /// What predicts for noisy latents `[batch, latents, latent_dim]`.
-    pub fn prediction<'a>(
-        &self,
-        denoiser: &'a Denoiser,
-        shape: [usize; 3],
-        format: NumberFormat,
-    ) -> impl Fn() -> Result<Tensor<3>> + 'a {
-        let inputs = self.inputs(shape, format);
+    /// Times predictions, as calls and as a graph, and reports both.
+    pub fn forward(
+        &mut self,
+        name: &str,
+        denoiser: &Denoiser,
+        inputs: &Inputs,
+        runs: Runs,
+    ) -> Result<Forward> {
+        let batch = Some(inputs.0.dims()[0]);
         let predict = predict_by(denoiser);
-        move || Ok(predict(inputs.clone()))
+        let calls = time(&self.device, runs, || Ok(predict(inputs.clone())))?;
+        self.report.row(name, &calls, batch);
+        let mut graph = Graph::new(&self.device, predict);
+        let timing = time(&self.device, runs, || Ok(graph.run(inputs.clone())))?;
+        let is_recorded = graph.is_recorded();
+        let way = if is_recorded { "as a graph" } else { "as a graph, NOT RECORDED" };
+        self.report.row(format!("{name} {way}"), &timing, batch);
+        Ok(Forward { calls, graph: is_recorded.then_some(timing) })
     }
 
     /// Those of a prediction, `[batch, latents, latent_dim]`.
-    fn inputs(&self, shape: [usize; 3], format: NumberFormat) -> Inputs {
+    pub fn inputs(&self, shape: [usize; 3], format: NumberFormat) -> Inputs {
         let z = noise(shape, &self.device).cast(format.dtype());
         let estimate = z.clone() * 0.5;
         (z, Tensor::full([shape[0]], 0.5, &self.device), Some(estimate))

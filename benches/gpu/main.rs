@@ -14,6 +14,8 @@
 #![recursion_limit = "256"]
 
 mod arguments;
+#[path = "../../examples/common/charts.rs"]
+mod charts;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
@@ -23,6 +25,7 @@ mod device;
 mod end_to_end;
 mod forward;
 mod memory;
+mod numbers;
 mod operations;
 mod plot;
 mod report;
@@ -41,7 +44,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Parser;
 
-use arguments::Arguments;
+use arguments::{Arguments, NumberFormat};
 use common::FULL_PARAMETERS;
 use end_to_end::Parts;
 use report::{Environment, Report};
@@ -69,10 +72,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         "the denoiser has {parameters} parameters, PyTorch's has {FULL_PARAMETERS}"
     );
     if arguments.check {
-        let formats = arguments.formats_of(&device);
-        streams::run(&device, &formats)?;
-        operations::run(&device, &formats)?;
-        return check::run(&device, &shapes, &formats);
+        return check_all(arguments, &device, &shapes);
     }
     let report = Report::new(Environment::new(&device, parameters), arguments);
     let mut bench = Bench { device, shapes, report, parts: Parts::default() };
@@ -80,30 +80,43 @@ fn run(arguments: &Arguments) -> Result<()> {
     bench.report.finish()
 }
 
+/// Everything that is compared; the titles are those of `--only`.
+fn check_all(arguments: &Arguments, device: &Device, shapes: &Shapes) -> Result<()> {
+    let formats = arguments.formats_of(device);
+    if arguments.wants("streams") {
+        streams::run(device, &formats)?;
+    }
+    if arguments.wants("operations") {
+        operations::run(device, &formats)?;
+    }
+    if arguments.wants("denoiser") {
+        check::run(device, shapes, &formats)?;
+    }
+    if arguments.wants("decoding") {
+        decoding::check(device, shapes, &formats)?;
+    }
+    Ok(())
+}
+
 impl Bench {
     fn sections(&mut self, arguments: &Arguments) -> Result<()> {
         let formats = arguments.formats_of(&self.device);
         let Some(&first) = formats.first() else { return Ok(()) };
         for &format in &formats {
-            self.section(&format!("denoiser forward {format}"), 0.0, |bench| {
-                forward::run(bench, format)
-            })?;
+            self.section(&format!("denoiser forward {format}"), 0.0, format, forward::run)?;
         }
-        self.section(&format!("train step {first}"), 20.0, |bench| train::run(bench, first))?;
-        self.section(&format!("optimizer and EMA update {first}"), 0.0, |bench| {
-            train::optimizer(bench, first)
-        })?;
-        self.section(&format!("sampling {first}"), 20.0, |bench| sampling::run(bench, first))?;
+        self.section(&format!("train step {first}"), 20.0, first, train::run)?;
+        let title = format!("optimizer and EMA update {first}");
+        self.section(&title, 0.0, first, train::optimizer)?;
+        self.section(&format!("sampling {first}"), 20.0, first, sampling::run)?;
         for &format in &formats {
-            self.section(&format!("BART greedy {format}"), 20.0, |bench| {
-                decoding::greedy(bench, format)
-            })?;
+            self.section(&format!("BART greedy {format}"), 20.0, format, decoding::greedy)?;
         }
-        self.section(&format!("BART beam {first}"), 20.0, |bench| decoding::beam(bench, first))?;
-        self.section("end to end", 20.0, |bench| end_to_end::run(bench, first))?;
+        self.section(&format!("BART beam {first}"), 20.0, first, decoding::beam)?;
+        self.section("end to end", 20.0, first, end_to_end::run)?;
         if arguments.sweep {
-            self.section("sweep", 20.0, |bench| {
-                sweep::run(bench, first, arguments.plot.as_deref())
+            self.section("sweep", 20.0, first, |bench, format| {
+                sweep::run(bench, format, arguments.plot.as_deref())
             })?;
         }
         Ok(())
@@ -115,10 +128,12 @@ impl Bench {
         &mut self,
         title: &str,
         needed_s: f64,
-        run: impl FnOnce(&mut Self) -> Result<()>,
+        format: NumberFormat,
+        run: impl FnOnce(&mut Self, NumberFormat) -> Result<()>,
     ) -> Result<()> {
         if self.report.begin(title, needed_s) {
-            let result = report::caught(|| run(self));
+            format.choose();
+            let result = report::caught(|| run(self, format));
             if let Err(error) = result {
                 self.report.remark(title, format!("FAILED {error:#}"));
             }

@@ -2,7 +2,7 @@
 //! results and gradients (where it has any) of each, in every number format, at the shapes of the networks.
 
 use anyhow::{Result, ensure};
-use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use latent_text_kernels::{
     AttentionSettings, Past, PastAttention, Reading, attend_to_past, cross_attention, gated_gelu,
     gelu, is_fused, linear, linear_onto, modulated_norm, norm, norm_of_sum, plain, rms_norm,
@@ -10,6 +10,7 @@ use latent_text_kernels::{
 };
 
 use crate::arguments::NumberFormat;
+use crate::numbers::{error_of, larger, normal};
 
 const EPSILON: f64 = 1e-5;
 const HEADS: usize = 4;
@@ -20,8 +21,8 @@ type Inputs<'a> = &'a [Tensor<2>];
 /// is in between at other places; Burn's products of f32 may be in TF32.
 fn tolerance(format: NumberFormat) -> f32 {
     match format {
-        NumberFormat::F32 => 4e-3,
         NumberFormat::Bf16 => 3e-2,
+        _ => 4e-3,
     }
 }
 
@@ -31,6 +32,7 @@ pub fn run(device: &Device, formats: &[NumberFormat]) -> Result<()> {
         return Ok(());
     }
     for &format in formats {
+        format.choose();
         let check = Check { device: device.clone(), format };
         check.products()?;
         check.norms()?;
@@ -133,9 +135,15 @@ impl Check {
     }
 
     fn attentions(&self) -> Result<()> {
-        let settings = AttentionSettings { heads: HEADS, scale: 0.125, bias: None, dropout: None };
         let (batch, dim) = (3, 64 * HEADS);
-        for (queries, keys) in [(32, 32), (32, 20), (64, 64), (5, 33)] {
+        for (queries, keys) in [(32, 32), (32, 20), (64, 64), (5, 33), (150, 300), (256, 129)] {
+            let settings = |keys: usize| AttentionSettings {
+                heads: HEADS,
+                scale: 0.125,
+                bias: (queries > 32).then(|| self.bias([batch, HEADS, queries, keys])),
+                dropout: None,
+            };
+            let (of_self, of_keys) = (settings(queries), settings(keys));
             let shaped = |x: &Tensor<2>, length: usize| {
                 let width = x.dims()[1];
                 x.clone().reshape([batch, length, width])
@@ -144,19 +152,19 @@ impl Check {
             self.compare(
                 &format!("self-attention of {queries}"),
                 &self.random(&[[batch * queries, 3 * dim]]),
-                |it| flat(self_attention(shaped(&it[0], queries), &settings)),
-                |it| flat(plain::self_attention(shaped(&it[0], queries), &settings)),
+                |it| flat(self_attention(shaped(&it[0], queries), &of_self)),
+                |it| flat(plain::self_attention(shaped(&it[0], queries), &of_self)),
             )?;
             self.compare(
                 &format!("cross-attention of {queries} to {keys}"),
                 &self.random(&[[batch * queries, dim], [batch * keys, 2 * dim]]),
                 |it| {
                     let (query, key) = (shaped(&it[0], queries), shaped(&it[1], keys));
-                    flat(cross_attention(query, key, &settings))
+                    flat(cross_attention(query, key, &of_keys))
                 },
                 |it| {
                     let (query, key) = (shaped(&it[0], queries), shaped(&it[1], keys));
-                    flat(plain::cross_attention(query, key, &settings))
+                    flat(plain::cross_attention(query, key, &of_keys))
                 },
             )?;
         }
@@ -170,17 +178,11 @@ impl Check {
             let inputs = self.random(&[[batch * queries, dim], [batch * keys, 2 * dim]]);
             let query = inputs[0].clone().reshape([batch, queries, dim]);
             let keys_values = inputs[1].clone().reshape([batch, keys, 2 * dim]);
-            let bias = Tensor::random(
-                [1, HEADS, 1, keys],
-                Distribution::Normal(0.0, 1.0),
-                (&self.device, DType::F32),
-            );
-            let settings =
-                AttentionSettings { heads: HEADS, scale: 0.125, bias: Some(bias), dropout: None };
+            let bias = Some(self.bias([1, HEADS, 1, keys]));
+            let settings = AttentionSettings { heads: HEADS, scale: 0.125, bias, dropout: None };
             let found = cross_attention(query.clone(), keys_values.clone(), &settings);
             let expected = plain::cross_attention(query, keys_values, &settings);
-            let flat = |x: Tensor<3>| x.reshape([batch * queries, dim]);
-            let worst = error(flat(found), flat(expected))?;
+            let worst = error_of(found, expected)?;
             self.report(&format!("cross-attention of {queries} to {keys} by itself"), worst)?;
         }
         Ok(())
@@ -190,11 +192,7 @@ impl Check {
     fn decoding(&self) -> Result<()> {
         let (texts, dim) = (5, 64 * HEADS);
         for (capacity, biased) in [(64, false), (64, true), (300, true)] {
-            let distance_bias = biased.then(|| {
-                let shape = [HEADS, capacity];
-                let normal = Distribution::Normal(0.0, 1.0);
-                Tensor::random(shape, normal, (&self.device, DType::F32))
-            });
+            let distance_bias = biased.then(|| self.bias([HEADS, capacity]));
             let attention = PastAttention { heads: HEADS, scale: 0.125, distance_bias };
             let dtype = self.format.dtype().into();
             let new_past = || Past::new(texts, capacity, dim, (&self.device, dtype));
@@ -213,7 +211,7 @@ impl Check {
                 let (expected, plain_next) =
                     plain::attend_to_past(qkv, plain_past, &reading, &attention);
                 (past, plain_past) = (next, plain_next);
-                worst = larger(worst, error(found.squeeze_dim(1), expected.squeeze_dim(1))?);
+                worst = larger(worst, error_of(found, expected)?);
             }
             let bias = if biased { " with a bias" } else { "" };
             self.report(&format!("attention to a past of {capacity}{bias}"), worst)?;
@@ -221,13 +219,12 @@ impl Check {
         Ok(())
     }
 
+    fn bias<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), (&self.device, DType::F32))
+    }
+
     fn random(&self, shapes: &[[usize; 2]]) -> Vec<Tensor<2>> {
-        let normal = |shape: &[usize; 2]| {
-            let values: Tensor<2> =
-                Tensor::random(*shape, Distribution::Normal(0.0, 1.0), &self.device);
-            values.cast(self.format.dtype())
-        };
-        shapes.iter().map(normal).collect()
+        shapes.iter().map(|&shape| normal(shape, &self.device, self.format)).collect()
     }
 
     /// Compares the results, and the gradients of all inputs under the same random weights.
@@ -243,7 +240,7 @@ impl Check {
         };
         let (one, other) = (leaves(), leaves());
         let (found, expected) = (fused(&one), plain(&other));
-        let mut worst = error(found.clone().inner(), expected.clone().inner())?;
+        let mut worst = error_of(found.clone().inner(), expected.clone().inner())?;
         let weights = &self.random(&[found.dims()])[0];
         let found = (found * weights.clone().autodiff()).sum().backward();
         let expected = (expected * weights.clone().autodiff()).sum().backward();
@@ -251,7 +248,7 @@ impl Check {
             let (Some(found), Some(expected)) = (one.grad(&found), other.grad(&expected)) else {
                 anyhow::bail!("{what}: an input has no gradient")
             };
-            worst = larger(worst, error(found, expected)?);
+            worst = larger(worst, error_of(found, expected)?);
         }
         self.report(what, worst)
     }
@@ -273,19 +270,4 @@ fn row(tensor: &Tensor<2>) -> Tensor<1> {
 fn half(tensor: &Tensor<2>) -> Tensor<2> {
     let width = tensor.dims()[1] / 2;
     tensor.clone().slice_dim(1, 0..width)
-}
-
-/// The largest difference, relative to the largest expected value.
-fn error(found: Tensor<2>, expected: Tensor<2>) -> Result<f32> {
-    let [found, expected] =
-        [found, expected].map(|tensor| tensor.cast(FloatDType::F32).try_into_vec_as::<f32>());
-    let (found, expected) = (found?, expected?);
-    let scale = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let differences = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-    Ok(differences.fold(0.0, larger) / scale)
-}
-
-/// Not `max`, which passes over what is no number.
-fn larger(most: f32, next: f32) -> f32 {
-    if next > most || next.is_nan() { next } else { most }
 }

@@ -1,23 +1,23 @@
 //! Cost against size, on logarithmic axes.
 
 use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use latent_text::nn::write_atomically;
-use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints;
 use plotters::prelude::*;
 
+use crate::charts::{self, Area, extent, legend, line, logarithmic_ticks, reason};
 use crate::sweep::{Point, Sweep};
 
 const SIZE: (u32, u32) = (1000, 460);
-const MEASURED: RGBColor = RGBColor(31, 119, 180);
-const CHAINED: RGBColor = RGBColor(214, 39, 40);
+const CALLS: RGBColor = RGBColor(31, 119, 180);
+const AS_GRAPH: RGBColor = RGBColor(214, 39, 40);
 const LINEAR: RGBColor = RGBColor(110, 110, 110);
+/// Of the costs beside the axis.
+const DIGITS: [&str; 3] = ["1", "2", "5"];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Line = Vec<(f64, f64)>;
 
 /// One half of the picture.
@@ -37,34 +37,24 @@ pub fn write(svg: &Path, sweep: &Sweep, fixed: &[String; 2]) -> Result<()> {
             points: &sweep.length,
         },
     ];
-    let drawn = draw(&panels).map_err(|reason| anyhow!("cannot draw the sweep: {reason}"))?;
+    let drawn = charts::svg(SIZE, |area| {
+        let areas = area.split_evenly((1, 2));
+        areas.iter().zip(&panels).try_for_each(|(area, panel)| panel.draw(area))
+    });
+    let drawn = drawn.map_err(|reason| anyhow!("cannot draw the sweep: {reason}"))?;
     write_atomically(svg, |file| file.write_all(drawn.as_bytes()))
         .with_context(|| format!("cannot write {}", svg.display()))
 }
 
-fn draw(panels: &[Panel<'_>; 2]) -> Result<String, String> {
-    let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(reason)?;
-        for (area, panel) in area.split_evenly((1, 2)).iter().zip(panels) {
-            panel.draw(area)?;
-        }
-        area.present().map_err(reason)?;
-    }
-    Ok(svg)
-}
-
 impl Panel<'_> {
     fn draw(&self, area: &Area<'_>) -> Result<(), String> {
-        let reason = |error: DrawingAreaErrorKind<_>| error.to_string();
-        let (measured, chained) = (self.measured(), self.chained());
-        let (Some(&first), Some(&last)) = (measured.first(), measured.last()) else {
+        let (calls, as_graph) = (self.calls(), self.as_graph());
+        let (Some(&first), Some(&last)) = (calls.first(), calls.last()) else {
             return Ok(());
         };
         let linear = vec![(first.0, last.1 * first.0 / last.0), last];
-        let costs = extent(measured.iter().chain(&chained).chain(&linear).map(|point| point.1));
+        let costs = calls.iter().chain(&as_graph).chain(&linear).map(|point| point.1);
+        let costs = extent(costs, 0.7, 1.4);
         let sizes = first.0..last.0.max(first.0 * 1.01);
         let ticks = self.points.iter().map(|point| point.size as f64).collect();
         let mut chart = ChartBuilder::on(area)
@@ -75,7 +65,7 @@ impl Panel<'_> {
             .y_label_area_size(64)
             .build_cartesian_2d(
                 sizes.log_scale().with_key_points(ticks),
-                costs.clone().log_scale().with_key_points(logarithmic_ticks(&costs)),
+                costs.clone().log_scale().with_key_points(logarithmic_ticks(&costs, &DIGITS)),
             )
             .map_err(reason)?;
         chart
@@ -96,49 +86,22 @@ impl Panel<'_> {
             .map_err(reason)?
             .label("linear")
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], grey));
-        for (name, line, colour) in
-            [("each waited for", measured, MEASURED), ("several together", chained, CHAINED)]
+        for (name, points, colour) in
+            [("operation by operation", calls, CALLS), ("as a graph", as_graph, AS_GRAPH)]
         {
-            let style = colour.stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(line.iter().copied(), style))
-                .map_err(reason)?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-            let markers = line.iter().map(|&at| Circle::new(at, 3, colour.filled()));
+            line(&mut chart, points.iter().copied(), name, colour.stroke_width(2))?;
+            let markers = points.iter().map(|&at| Circle::new(at, 3, colour.filled()));
             chart.draw_series(markers).map_err(reason)?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 14))
-            .draw()
-            .map_err(reason)
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)
     }
 
-    fn measured(&self) -> Line {
+    fn calls(&self) -> Line {
         self.points.iter().map(|point| (point.size as f64, point.ms)).collect()
     }
 
-    fn chained(&self) -> Line {
-        let chained = |point: &Point| Some((point.size as f64, point.chained_ms?));
-        self.points.iter().filter_map(chained).collect()
+    fn as_graph(&self) -> Line {
+        let as_graph = |point: &Point| Some((point.size as f64, point.graph_ms?));
+        self.points.iter().filter_map(as_graph).collect()
     }
-}
-
-/// From below the least cost to above the largest.
-fn extent(costs: impl Iterator<Item = f64>) -> Range<f64> {
-    let (least, largest) = costs.fold((f64::INFINITY, 0.0_f64), |(least, largest), cost| {
-        (least.min(cost), largest.max(cost))
-    });
-    0.7 * least..1.4 * largest
-}
-
-/// The numbers 1, 2 and 5 times a power of ten in the range.
-fn logarithmic_ticks(range: &Range<f64>) -> Vec<f64> {
-    let powers = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-    let ticks = powers.flat_map(|power| [1, 2, 5].map(|digit| format!("{digit}e{power}")));
-    ticks.filter_map(|tick| tick.parse().ok()).filter(|tick| range.contains(tick)).collect()
 }

@@ -11,7 +11,7 @@ use latent_text::nn::write_atomically;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, is_wanted};
 use crate::sweep::Sweep;
 use crate::timing::Timing;
 
@@ -91,7 +91,7 @@ impl Report {
 
     /// Whether a section is to run.
     pub fn begin(&mut self, title: &str, needed_s: f64) -> bool {
-        if !self.only.is_empty() && !self.only.iter().any(|word| title.contains(word.as_str())) {
+        if !is_wanted(&self.only, title) {
             return false;
         }
         println!("\n-- {title}  (t = {:.0} s)", self.elapsed());

@@ -5,10 +5,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, Distribution, FloatDType, Tensor};
+use burn::tensor::{Device, Tensor};
 use latent_text_kernels::linear;
 
 use crate::arguments::NumberFormat;
+use crate::numbers::{normal, numbers};
 
 const THREADS: usize = 4;
 const ROUNDS: usize = 24;
@@ -117,16 +118,9 @@ impl Layer {
     }
 }
 
-fn normal(shape: [usize; 2], device: &Device, format: NumberFormat) -> Tensor<2> {
-    let values = Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
-    values.cast(format.dtype())
-}
-
 /// How many numbers two tensors have, all of which must be the same.
 fn equal(found: Tensor<2>, expected: Tensor<2>) -> Result<usize> {
-    let [found, expected] =
-        [found, expected].map(|tensor| tensor.cast(FloatDType::F32).try_into_vec_as::<f32>());
-    let (found, expected) = (found?, expected?);
+    let (found, expected) = (numbers(found)?, numbers(expected)?);
     let different = found.iter().zip(&expected).filter(|(found, expected)| found != expected);
     let different = different.count();
     let all = expected.len();

@@ -8,7 +8,8 @@ use latent_text::nn::cast_module;
 use serde::Serialize;
 
 use crate::arguments::NumberFormat;
-use crate::timing::{Runs, time};
+use crate::forward::Forward;
+use crate::timing::Runs;
 use crate::{Bench, plot};
 
 const RUNS: Runs = Runs { most: 15, seconds: 2.0, chained: 5 };
@@ -29,6 +30,7 @@ pub struct Point {
     pub size: usize,
     pub ms: f64,
     pub chained_ms: Option<f64>,
+    pub graph_ms: Option<f64>,
 }
 
 pub fn run(bench: &mut Bench, format: NumberFormat, svg: Option<&Path>) -> Result<()> {
@@ -66,13 +68,13 @@ impl Bench {
                 self.report.remark(name, format!("skipped: {:.0} s left", self.report.left()));
                 continue;
             }
-            let predict = self.prediction(&denoiser, [batch, latents, config.latent_dim], format);
-            let timing = time(&self.device, RUNS, predict)?;
-            self.report.row(name, &timing, Some(batch));
+            let inputs = self.inputs([batch, latents, config.latent_dim], format);
+            let Forward { calls, graph } = self.forward(&name, &denoiser, &inputs, RUNS)?;
             points.push(Point {
                 size,
-                ms: 1e3 * timing.median,
-                chained_ms: timing.chained.map(|seconds| 1e3 * seconds),
+                ms: 1e3 * calls.median,
+                chained_ms: calls.chained.map(|seconds| 1e3 * seconds),
+                graph_ms: graph.map(|timing| 1e3 * timing.median),
             });
         }
         Ok(points)
