@@ -62,6 +62,13 @@ impl Check {
                 |it| linear(it[0].clone(), it[1].clone(), Some(row(&it[2]))),
                 |it| plain::linear(it[0].clone(), it[1].clone(), Some(row(&it[2]))),
             )?;
+            // Rows of some widths are padded where Burn makes a product.
+            self.compare(
+                &name("product of texts"),
+                &inputs,
+                |it| texts(it, |x, weight, bias| linear(x, weight, Some(bias))),
+                |it| texts(it, |x, weight, bias| plain::linear(x, weight, Some(bias))),
+            )?;
             self.compare(
                 &name("product of a slice"),
                 &self.random(&[[rows, 2 * inner], [columns, inner]]),
@@ -267,6 +274,14 @@ fn row(tensor: &Tensor<2>) -> Tensor<1> {
 }
 
 /// The first half of the columns.
+/// The product as one of texts of one position each, `[rows, 1, inner]`.
+fn texts(
+    it: Inputs<'_>,
+    product: impl Fn(Tensor<3>, Tensor<2>, Tensor<1>) -> Tensor<3>,
+) -> Tensor<2> {
+    product(it[0].clone().unsqueeze_dim(1), it[1].clone(), row(&it[2])).squeeze_dim(1)
+}
+
 fn half(tensor: &Tensor<2>) -> Tensor<2> {
     let width = tensor.dims()[1] / 2;
     tensor.clone().slice_dim(1, 0..width)
