@@ -28,8 +28,8 @@ class Work:
 # What PyTorch computes with bf16 weights or in bf16 autocast.
 BF16 = r"(?P<way>.*bf16.*)"
 WORKS = [
-    Work("denoiser forward, bf16, batch {batch}", rf"denoiser forward {BF16} b(?P<batch>\d+)", r"denoiser forward bf16 b(?P<batch>\d+)"),
-    Work("denoiser forward, TF32, batch {batch}", r"denoiser forward (?P<way>.*f32.*) b(?P<batch>\d+)", r"denoiser forward tf32 b(?P<batch>\d+)"),
+    Work("denoiser forward, bf16, batch {batch}", rf"denoiser forward {BF16} b(?P<batch>\d+)", r"denoiser forward bf16 b(?P<batch>\d+)(?: as a graph)?"),
+    Work("denoiser forward, TF32, batch {batch}", r"denoiser forward (?P<way>.*f32.*) b(?P<batch>\d+)", r"denoiser forward tf32 b(?P<batch>\d+)(?: as a graph)?"),
     Work(
         "train step without self-conditioning, batch {batch}",
         rf"train step {BF16} b(?P<batch>\d+) \(no self-cond pass\)",
@@ -55,7 +55,7 @@ WORKS = [
     Work(
         "sampling, {steps} steps, batch {batch}",
         rf"sampling (?P<steps>\d+) steps {BF16} b(?P<batch>\d+)",
-        r"sampling (?P<steps>\d+) steps bf16 b(?P<batch>\d+)",
+        r"sampling (?P<steps>\d+) steps bf16 b(?P<batch>\d+)(?: as a graph)?",
     ),
     Work(
         "BART-base greedy, bf16, {tokens} tokens, batch {batch}",
