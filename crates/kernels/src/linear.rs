@@ -13,7 +13,7 @@ use crate::{is_fused_for, plain};
 /// - returns `[.., columns]`
 ///
 /// # Panics
-/// If the shapes don't fit each other, or not all tensors have the same dtype and device.
+/// If the shapes don't fit each other, or not all tensors have the same dtype.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -42,7 +42,7 @@ pub fn linear<const D: usize>(
 /// - `added`, and what is returned: `[.., columns]`
 ///
 /// # Panics
-/// If the shapes don't fit each other, or not all tensors have the same dtype and device.
+/// If the shapes don't fit each other, or not all tensors have the same dtype.
 pub fn linear_onto<const D: usize>(x: Tensor<D>, weight: Tensor<2>, added: Tensor<D>) -> Tensor<D> {
     let dims = product_dims(&x, &weight);
     assert_eq!(added.dims(), dims, "what is added must have the shape of the product");
@@ -63,8 +63,7 @@ fn product_dims<const D: usize>(x: &Tensor<D>, weight: &Tensor<2>) -> [usize; D]
     dims
 }
 
-/// The kernels take the dtype and device of `x` for those of all tensors.
+/// The kernels take the dtype of `x` for that of all tensors.
 fn assert_alike<const D: usize, const E: usize>(what: &str, tensor: &Tensor<D>, x: &Tensor<E>) {
     assert_eq!(tensor.dtype(), x.dtype(), "{what} must have the dtype of x");
-    assert_eq!(tensor.device(), x.device(), "{what} must be on the device of x");
 }
