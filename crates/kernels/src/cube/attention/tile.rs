@@ -123,6 +123,20 @@ pub(super) fn load<F: Float, N: Size>(
     }
 }
 
+/// Loads the keys from `first` on, and their values.
+#[cube]
+pub(super) fn load_keys<F: Float, N: Size>(
+    from: &Tensor<Vector<F, N>>,
+    keys: &mut Shared<[Vector<F, N>]>,
+    values: &mut Shared<[Vector<F, N>]>,
+    task: &Task,
+    first: u32,
+    #[comptime] form: Form,
+) {
+    load::<F, N>(from, keys, &task.keys, first, form.keys, form.vectors);
+    load::<F, N>(from, values, &task.values, first, form.keys, form.vectors);
+}
+
 /// Products of each of the tile's rows of `a` with each row of `b`.
 #[cube]
 pub(super) fn products<F: Float, N: Size>(

@@ -6,8 +6,8 @@ use cubecl::prelude::*;
 
 use super::tile::{
     Form, LOWEST, Rows, SHARE, TILE, Task, UNITS, add_to_keys, add_weighted, drop_some,
-    exponentials, gradients_of_products, load, logits, numbers, product_of_rows, products, room,
-    shared_max, shared_sum, store, zeros,
+    exponentials, gradients_of_products, load, load_keys, logits, numbers, product_of_rows,
+    products, room, shared_max, shared_sum, store, zeros,
 };
 
 /// Numbers that are kept of a query between the kernels of the backward pass: the logarithm of the sum of
@@ -42,8 +42,7 @@ pub(super) fn attention_kernel<F: Float, N: Size>(
     let mut sums = zeros::<N>(share);
     for tile in 0..task.keys.length.div_ceil(keys as u32) {
         let first_key = tile * keys as u32;
-        load::<F, N>(key_tensor, &mut k, &task.keys, first_key, keys, vectors);
-        load::<F, N>(key_tensor, &mut v, &task.values, first_key, keys, vectors);
+        load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, first_key, form);
         sync_cube();
         products::<F, N>(&q, &k, &mut p, form);
         sync_cube();
@@ -114,8 +113,7 @@ pub(super) fn query_gradient_kernel<F: Float, N: Size>(
     let tiles = task.keys.length.div_ceil(keys as u32);
     for tile in 0..tiles {
         let first_key = tile * keys as u32;
-        load::<F, N>(key_tensor, &mut k, &task.keys, first_key, keys, vectors);
-        load::<F, N>(key_tensor, &mut v, &task.values, first_key, keys, vectors);
+        load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, first_key, form);
         sync_cube();
         products::<F, N>(&q, &k, &mut p, form);
         products::<F, N>(&d, &v, &mut dp, form);
@@ -141,8 +139,7 @@ pub(super) fn query_gradient_kernel<F: Float, N: Size>(
     let mut sums = zeros::<N>(share);
     for tile in 0..tiles {
         let first_key = tile * keys as u32;
-        load::<F, N>(key_tensor, &mut k, &task.keys, first_key, keys, vectors);
-        load::<F, N>(key_tensor, &mut v, &task.values, first_key, keys, vectors);
+        load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, first_key, form);
         sync_cube();
         products::<F, N>(&q, &k, &mut p, form);
         products::<F, N>(&d, &v, &mut dp, form);
@@ -180,8 +177,7 @@ pub(super) fn key_gradient_kernel<F: Float, N: Size>(
     let mut p = numbers(form);
     let mut dp = numbers(form);
     let first_key = CUBE_POS_Z * keys as u32;
-    load::<F, N>(key_tensor, &mut k, &task.keys, first_key, keys, vectors);
-    load::<F, N>(key_tensor, &mut v, &task.values, first_key, keys, vectors);
+    load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, first_key, form);
 
     let mut dk = zeros::<N>(share);
     let mut dv = zeros::<N>(share);

@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::tile::{
     Form, Rows, SHARE, TILE, Task, UNITS, add_to_keys, add_weighted, drop_some, exponentials,
-    gradients_of_products, load, logits, numbers, product_of_rows, products, room, shared_max,
-    shared_sum, store, zeros,
+    gradients_of_products, load, load_keys, logits, numbers, product_of_rows, products, room,
+    shared_max, shared_sum, store, zeros,
 };
 
 /// Turns products into probabilities, in place.
@@ -48,8 +48,7 @@ pub(super) fn attention_kernel<F: Float, N: Size>(
     let mut scratch = Shared::<[f32]>::new_slice(UNITS);
     let first_query = CUBE_POS_Z * TILE as u32;
     load::<F, N>(query_tensor, &mut q, &task.queries, first_query, TILE, vectors);
-    load::<F, N>(key_tensor, &mut k, &task.keys, 0u32, keys, vectors);
-    load::<F, N>(key_tensor, &mut v, &task.values, 0u32, keys, vectors);
+    load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, 0u32, form);
     sync_cube();
     products::<F, N>(&q, &k, &mut p, form);
     sync_cube();
@@ -87,8 +86,7 @@ pub(super) fn gradients_kernel<F: Float, N: Size>(
     let mut p = numbers(form);
     let mut dp = numbers(form);
     let mut scratch = Shared::<[f32]>::new_slice(UNITS);
-    load::<F, N>(key_tensor, &mut k, &task.keys, 0u32, keys, vectors);
-    load::<F, N>(key_tensor, &mut v, &task.values, 0u32, keys, vectors);
+    load_keys::<F, N>(key_tensor, &mut k, &mut v, &task, 0u32, form);
 
     let mut dk = zeros::<N>(key_share);
     let mut dv = zeros::<N>(key_share);
